@@ -1,0 +1,1 @@
+"""The wire and the objects: SCP, spool, series to HU, SEG, SR, SCU; knows no queue, database or TensorFlow."""

@@ -1,0 +1,1 @@
+"""The research side: phantoms, data sets, losses, fitting and export; never imported by the worker's processes."""
