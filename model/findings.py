@@ -1,6 +1,6 @@
 """The vocabulary of the network's answers: vertebral levels, findings and limitations (pure values, no arrays)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 
 
@@ -73,3 +73,24 @@ class StudyFindings:
     def fractured(self) -> tuple[VertebraFinding, ...]:
         """The levels whose fracture probability reaches the threshold."""
         return tuple(finding for finding in self.vertebrae if finding.fractured)
+
+    def as_json(self) -> dict[str, object]:
+        """The findings as plain JSON values, for manifests, the console and scripts."""
+        return {
+            "levels": [
+                {
+                    "vertebra": finding.vertebra.name,
+                    "probability": round(finding.probability, 4),
+                    "fractured": finding.fractured,
+                    "volume_mm3": round(finding.volume_mm3, 1),
+                }
+                for finding in self.vertebrae
+            ],
+            "probability": round(self.probability, 4),
+            "threshold": self.threshold,
+            "limitations": [{"code": limitation.name, "text": limitation.value} for limitation in self.limitations],
+        }
+
+    def with_limitations(self, *limitations: Limitation) -> "StudyFindings":
+        """The same findings with these limitations put in front, each named once."""
+        return replace(self, limitations=tuple(dict.fromkeys((*limitations, *self.limitations))))

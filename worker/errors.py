@@ -1,0 +1,5 @@
+"""What ends a process or a command at once: each message says what to do next."""
+
+
+class StartupError(Exception):
+    """The process cannot start or the command cannot run as it is configured; the message is the operator's next step."""
