@@ -23,6 +23,12 @@ class InvalidInstance(DicomNodeError):
     code = "INVALID_INSTANCE"
 
 
+class InstanceMismatch(InvalidInstance):
+    """A data set whose SOP class or instance is not the one announced: C-STORE status 0xA900."""
+
+    code = "INSTANCE_MISMATCH"
+
+
 class OutOfResources(DicomNodeError):
     """The spool cannot take more at present (disk full, quota, fsync failed): C-STORE status 0xA700."""
 
