@@ -1,0 +1,259 @@
+"""A parametric synthetic neck CT with known truth: seven anatomically shaped levels, their surroundings, fractures.
+
+No patient's data enters it. Arrays are in the standard frame: slices head to feet, rows anterior to posterior,
+columns right to left. Coordinates in mm: w toward the feet, v backward, u to the left; the origin is C4.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.findings import Vertebra
+from training.anatomy import Anatomy, Grid, Tissue, smooth_noise
+from training.augment import Contrast, paint
+from training.fractures import broken, random_fracture
+from training.shapes import Field, Points, Solid, Spot
+from training.surroundings import Body, Curve, fill_tissues, hyoid, mandible, skull, teeth
+from training.vertebrae import BUILDS, rib, vertebra
+
+PITCH_MM = {1: 17.5, 2: 19.5, 3: 17.8, 4: 17.2, 5: 17.0, 6: 17.6, 7: 18.8, 8: 20.0}
+"""Distance from the middle of one label to that of the next below it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhantomConfig:
+    """What phantom to make.
+
+    ``field_of_view_mm`` and ``spacing_mm`` are (slice, row, column). ``above_mm`` is how far the field of view reaches
+    above the middle of C4 (the top of C1 lies about 68 mm above it, the tip of C7 about 85 mm below it).
+    ``matrix``: rows and columns of the final slices, filled up with air around the field of view; None leaves them.
+    ``contrast``: None draws one at random.
+    """
+
+    fractured: frozenset[Vertebra] = frozenset()
+    spacing_mm: tuple[float, float, float] = (1.2, 1.2, 1.2)
+    field_of_view_mm: tuple[float, float, float] = (180.0, 170.0, 160.0)
+    above_mm: float = 85.0
+    with_mandible: bool = True
+    table: bool = False
+    matrix: tuple[int, int] | None = None
+    contrast: Contrast | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Phantom:
+    """A synthetic CT in the standard frame with its truth.
+
+    ``labels``: 0 background, 1..7 C1..C7, 8, 9 T1, T2; ``fracture`` marks fractures (inside their level's label).
+    """
+
+    hu: NDArray[np.int16]
+    spacing_mm: tuple[float, float, float]
+    labels: NDArray[np.uint8]
+    fracture: NDArray[np.bool_]
+    fractured: frozenset[Vertebra] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True, slots=True)
+class Posture:
+    """Where one vertebra stands: its middle in mm and its rotation (rows: its own axes w, v, u in the neck's axes)."""
+
+    centre: Spot
+    rotation: NDArray[np.float32]
+    scale: float
+
+    def local(self, grid: Grid, box: tuple[slice, slice, slice]) -> Points:
+        """The voxels of the box in the vertebra's own axes."""
+        w = grid.w[box[0]][:, None, None] - np.float32(self.centre.w)
+        v = grid.v[box[1]][None, :, None] - np.float32(self.centre.v)
+        u = grid.u[box[2]][None, None, :] - np.float32(self.centre.u)
+        turned = self.rotation / np.float32(self.scale)
+        return Points(*(row[0] * w + row[1] * v + row[2] * u for row in turned))
+
+
+def _rotation(tilt: float, turn: float, lean: float) -> NDArray[np.float32]:
+    """Axes of a vertebra that nods by ``tilt``, turns left by ``turn`` and leans left by ``lean`` (radians)."""
+    ct, st, cy, sy, cl, sl = np.cos(tilt), np.sin(tilt), np.cos(turn), np.sin(turn), np.cos(lean), np.sin(lean)
+    nod = np.array([[ct, -st, 0], [st, ct, 0], [0, 0, 1]])
+    yaw = np.array([[1, 0, 0], [0, cy, -sy], [0, sy, cy]])
+    roll = np.array([[cl, 0, -sl], [0, 1, 0], [sl, 0, cl]])
+    return np.asarray(nod @ yaw @ roll, dtype=np.float32)
+
+
+def random_column(rng: np.random.Generator) -> dict[int, Posture]:
+    """The postures of C1 to T2 (labels 1..9) in a random neck: size, lordosis or kyphosis, lean, turn."""
+    size = rng.uniform(0.86, 1.12)
+    lordosis = np.radians(rng.normal(14, 14))
+    base = np.radians(rng.normal(0, 9))
+    lean, bend = np.radians(rng.normal(0, 4)), np.radians(rng.normal(0, 4))
+    head_turn = np.radians(rng.normal(0, 6))
+    labels = np.arange(1, 10)
+    tilts = base + lordosis * (labels - 4) / 3.5 + np.radians(rng.normal(0, 2.0, size=9))
+    tilts[7:] = tilts[6] + np.radians(6) * np.arange(1, 3)
+    leans = lean + bend * (labels - 4) / 4 + np.radians(rng.normal(0, 1.0, size=9))
+    turns = head_turn * np.clip((6 - labels) / 5, 0, 1) + np.radians(rng.normal(0, 1.5, size=9))
+    turns[0] += np.radians(rng.normal(0, 4))
+    steps = {label: pitch * size * rng.uniform(0.95, 1.05) for label, pitch in PITCH_MM.items()}
+    centres = {4: np.zeros(3)}
+    for label in (5, 6, 7, 8, 9):
+        middle = (tilts[label - 2] + tilts[label - 1]) / 2, (leans[label - 2] + leans[label - 1]) / 2
+        centres[label] = centres[label - 1] + steps[label - 1] * _rotation(middle[0], 0, middle[1])[0]
+    for label in (3, 2, 1):
+        middle = (tilts[label - 1] + tilts[label]) / 2, (leans[label - 1] + leans[label]) / 2
+        centres[label] = centres[label + 1] - steps[label] * _rotation(middle[0], 0, middle[1])[0]
+    return {
+        int(label): Posture(
+            Spot(*(float(x) for x in centres[int(label)])),
+            _rotation(tilts[label - 1], turns[label - 1], leans[label - 1]),
+            float(size * rng.uniform(0.97, 1.03)),
+        )
+        for label in labels
+    }
+
+
+class _Composer:
+    """Adds solids to one grid: keeps the distance to the nearest bone, the labels and the lesions."""
+
+    def __init__(self, grid: Grid, rng: np.random.Generator) -> None:
+        self.grid = grid
+        self.rng = rng
+        self.spacing = float(grid.w[1] - grid.w[0])
+        self.depth = np.full(grid.shape, 20.0, dtype=np.float32)
+        self.outline = np.zeros(grid.shape, dtype=np.float32)
+        self.labels = np.zeros(grid.shape, dtype=np.uint8)
+        self.fracture = np.zeros(grid.shape, dtype=np.bool_)
+
+    def box(self, centre: Spot, low: Spot, high: Spot) -> tuple[slice, slice, slice]:
+        return self.grid.box(
+            (centre.w + low.w, centre.v + low.v, centre.u + low.u),
+            (centre.w + high.w, centre.v + high.v, centre.u + high.u),
+        )
+
+    def rough(self, box: tuple[slice, slice, slice], amplitude_mm: float, cell_mm: float) -> Field:
+        shape = tuple(part.stop - part.start for part in box)
+        return amplitude_mm * smooth_noise(shape, (cell_mm / self.spacing,) * 3, self.rng)
+
+    def add_bone(self, solid: Solid, posture: Posture, reach: tuple[Spot, Spot]) -> None:
+        """A bone without a label."""
+        box = self.box(posture.centre, *reach)
+        if not all(part.stop > part.start for part in box):
+            return
+        distance = solid(posture.local(self.grid, box)) * np.float32(posture.scale) + self.rough(box, 0.8, 9.0)
+        np.minimum(self.depth[box], distance, out=self.depth[box])
+
+    def add_vertebra(self, label: int, posture: Posture, *, fractured: bool) -> None:
+        """One labeled vertebra, broken or not; where two overlap the deeper one keeps the voxel."""
+        solid, build = vertebra(label, self.rng)
+        plan = random_fracture(label, build, self.rng)
+        box = self.box(posture.centre, Spot(-48, -34, -58), Spot(48, 66, 58))
+        if not all(part.stop > part.start for part in box):
+            return
+        points = posture.local(self.grid, box)
+        points = Points(*(axis + self.rough(box, 0.9, 14.0) for axis in points))
+        bumps = self.rough(box, 0.5, 5.0)
+        if fractured:
+            bone, outline, lesion = broken(solid, build, plan, points, self.rough(box, 1.2, 7.0))
+        else:
+            bone = outline = solid(points)
+            lesion = np.full_like(bone, 99.0)
+        bone, outline = bone * posture.scale + bumps, outline * posture.scale + bumps
+        mine = (outline < 0) & (outline < self.outline[box])
+        self.labels[box][mine] = label
+        self.outline[box][mine] = outline[mine]
+        np.minimum(self.depth[box], bone, out=self.depth[box])
+        self.fracture[box][mine] = lesion[mine] < 2.5
+        if label in (8, 9):
+            self.add_bone(rib(build), posture, (Spot(-40, -60, -80), Spot(60, 50, 80)))
+
+
+def _curve(column: dict[int, Posture]) -> Curve:
+    centres = [column[label].centre for label in sorted(column)]
+    ends = (centres[0]._replace(w=centres[0].w - 200), *centres, centres[-1]._replace(w=centres[-1].w + 200))
+    w, v, u = (np.array(axis, dtype=np.float32) for axis in zip(*ends, strict=True))
+    return Curve(w, v, u)
+
+
+def make_anatomy(rng: np.random.Generator, grid: Grid, config: PhantomConfig) -> Anatomy:
+    """The tissues of one random neck on this grid (its origin is the middle of C4)."""
+    column = random_column(rng)
+    composer = _Composer(grid, rng)
+    for label, posture in column.items():
+        composer.add_vertebra(label, posture, fractured=label <= 7 and Vertebra(label) in config.fractured)
+    head = replace(column[1], rotation=_rotation(float(rng.normal(0, 0.12)), 0.0, float(rng.normal(0, 0.05))))
+    body = Body.random(rng, table=config.table)
+    curve = _curve(column)
+    tissue = fill_tissues(grid, curve, body, column[1].centre, column[7].centre, rng)
+    wide = (Spot(-160, -130, -110), Spot(80, 130, 110))
+    composer.add_bone(skull(rng), head, wide)
+    drop = float(rng.uniform(18, 52))
+    middle = column[3].centre
+    composer.add_bone(
+        hyoid(rng),
+        Posture(middle._replace(w=middle.w + rng.uniform(-5, 22)), head.rotation, 1.0),
+        (Spot(-12, -60, -30), Spot(12, 0, 30)),
+    )
+    if config.with_mandible:
+        composer.add_bone(mandible(drop), head, wide)
+        box = composer.box(head.centre, *wide)
+        tissue[box][teeth(drop)(head.local(grid, box)) < 0] = Tissue.TOOTH
+    _fill_discs(tissue, column, composer)
+    return Anatomy(composer.labels, composer.depth, tissue, composer.fracture)
+
+
+def _fill_discs(tissue: NDArray[np.uint8], column: dict[int, Posture], composer: _Composer) -> None:
+    """Discs between C2 and T2, in place."""
+    for label in range(2, 9):
+        above, below = column[label], column[label + 1]
+        build = BUILDS.get(label, BUILDS[3])
+        middle = Spot(*(float(x) for x in (np.array(above.centre) + np.array(below.centre)) / 2))
+        box = composer.box(middle, Spot(-12, -14, -16), Spot(12, 14, 16))
+        w, v, u = Posture(middle, above.rotation, above.scale).local(composer.grid, box)
+        inside = (np.abs(w) < 7) & ((v / build.half_depth) ** 2 + (u / build.half_width) ** 2 < 1)
+        tissue[box][inside] = Tissue.DISC
+
+
+def make_phantom(seed: int, config: PhantomConfig | None = None) -> Phantom:
+    """The synthetic CT of this seed: the same seed and configuration make the same voxels."""
+    config = config or PhantomConfig()
+    rng = np.random.default_rng(seed)
+    shape = tuple(round(extent / step) for extent, step in zip(config.field_of_view_mm, config.spacing_mm, strict=True))
+    origin = (-config.above_mm, -0.58 * config.field_of_view_mm[1], -0.5 * config.field_of_view_mm[2])
+    grid = Grid.centred((shape[0], shape[1], shape[2]), config.spacing_mm, origin)
+    anatomy = make_anatomy(rng, grid, config)
+    contrast = config.contrast or Contrast.random(rng)
+    hu = np.clip(np.rint(paint(anatomy, contrast, config.spacing_mm, rng)), -1024, 3071).astype(np.int16)
+    if config.matrix is None:
+        return Phantom(hu, config.spacing_mm, anatomy.labels, anatomy.fracture, config.fractured)
+    return _padded(hu, anatomy, config, rng)
+
+
+def _padded(hu: NDArray[np.int16], anatomy: Anatomy, config: PhantomConfig, rng: np.random.Generator) -> Phantom:
+    """The phantom in the middle of a larger matrix of noisy air."""
+    rows, columns = config.matrix or hu.shape[1:]
+    if rows < hu.shape[1] or columns < hu.shape[2]:
+        raise ValueError(f"matrix {rows}x{columns} is smaller than the field of view {hu.shape[1]}x{hu.shape[2]}")
+    before = (rows - hu.shape[1]) // 2, (columns - hu.shape[2]) // 2
+    place = (slice(None), slice(before[0], before[0] + hu.shape[1]), slice(before[1], before[1] + hu.shape[2]))
+    air = rng.integers(-1020, -975, size=(1, rows, columns), dtype=np.int16)
+    full = np.repeat(air, hu.shape[0], axis=0)
+    full[place] = hu
+    labels = np.zeros(full.shape, dtype=np.uint8)
+    labels[place] = anatomy.labels
+    fracture = np.zeros(full.shape, dtype=np.bool_)
+    fracture[place] = anatomy.fracture
+    return Phantom(full, config.spacing_mm, labels, fracture, config.fractured)
+
+
+def demo_phantom() -> Phantom:
+    """The study of ``cspine demo``: 200 slices of 512x512 at 1 mm, C1 to C7 in view, C5 fractured."""
+    config = PhantomConfig(
+        fractured=frozenset({Vertebra.C5}),
+        spacing_mm=(1.0, 1.0, 1.0),
+        field_of_view_mm=(200.0, 190.0, 200.0),
+        above_mm=95.0,
+        table=True,
+        matrix=(512, 512),
+        contrast=Contrast(),
+    )
+    return make_phantom(20220728, config)
