@@ -127,13 +127,11 @@ def download_pip(folder: Path) -> list[Path]:
     say("Fetching pip from Debian's package python3-pip-whl ...")
     (folder / "lists" / "partial").mkdir(parents=True)
     (folder / "cache" / "archives" / "partial").mkdir(parents=True)
-    own = ["-o", f"Dir::State::lists={folder / 'lists'}", "-o", f"Dir::Cache={folder / 'cache'}"]
-    own += ["-o", "APT::Sandbox::User=root"]  # the folder is closed to apt's own user
-    for options in ([], own):
-        with contextlib.suppress(SetUpError):
-            if options:
-                run(["apt-get", "-qq", *options, "update"])
-            run(["apt-get", "-qq", *options, "download", "python3-pip-whl"], folder=folder)
+    as_root = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root"]  # the folder is closed to apt's own user
+    own_lists = [*as_root, "-o", f"Dir::State::lists={folder / 'lists'}", "-o", f"Dir::Cache={folder / 'cache'}"]
+    wanted = ["download", "python3-pip-whl"]
+    for lines in ([[*as_root, *wanted]], [[*own_lists, "update"], [*own_lists, *wanted]]):
+        if all(subprocess.run(line, check=False, cwd=folder, capture_output=True).returncode == 0 for line in lines):
             break
     for package in folder.glob("*.deb"):
         run(["dpkg-deb", "-x", package, folder])
