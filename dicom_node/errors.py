@@ -11,10 +11,12 @@ class DicomNodeError(Exception):
     code = "DICOM_NODE"
     permanent = True
 
-    def __init__(self, message: str, *, code: str | None = None) -> None:
+    def __init__(self, message: str, *, code: str | None = None, permanent: bool | None = None) -> None:
         super().__init__(message)
         if code is not None:
             self.code = code
+        if permanent is not None:
+            self.permanent = permanent
 
 
 class InvalidInstance(DicomNodeError):

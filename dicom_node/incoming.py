@@ -42,7 +42,7 @@ class IncomingFile:
         """Call ``require_space``, which may raise, after every 64 MiB."""
         self._require_space = require_space
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append bytes of the data set.
 
         Raises ``InvalidInstance`` beyond the largest size and ``OutOfResources`` when the file system does not take it.

@@ -31,6 +31,10 @@ STORAGE_SYNTAXES: tuple[UID, ...] = NATIVE_SYNTAXES + ENCAPSULATED_SYNTAXES
 """All accepted ones, preferred first. Deflated syntaxes are left out on purpose: 1 MB of them inflates to 2 GiB."""
 
 
+VERIFICATION_SYNTAXES: tuple[UID, ...] = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian)
+"""Transfer syntaxes of the Verification SOP Class, which has no data set; the default one comes first."""
+
+
 def is_explicit(transfer_syntax_uid: str) -> bool:
     """Return whether data sets of this accepted transfer syntax carry explicit VRs."""
     return transfer_syntax_uid != uid.ImplicitVRLittleEndian

@@ -1,0 +1,69 @@
+"""Received DIMSE command sets (PS3.7 6.3, E.1): implicit VR little endian, flat and small; bounded and checked."""
+
+import struct
+from dataclasses import dataclass
+
+from dicom_node.header import is_uid
+
+MAX_COMMAND_BYTES = 16 * 1024
+"""A C-STORE request takes about 200 bytes."""
+
+C_STORE_RQ = 0x0001
+C_ECHO_RQ = 0x0030
+
+_CLASS, _FIELD, _MESSAGE_ID, _DATA_SET_TYPE, _INSTANCE = 0x0002, 0x0100, 0x0110, 0x0800, 0x1000
+_NO_DATA_SET = 0x0101
+
+
+class MalformedCommandError(ValueError):
+    """Bytes that are no command set, or lack what every request has: the association is aborted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A request. ``sop_instance_uid`` and ``sop_class_uid`` are None when missing or malformed."""
+
+    field: int
+    message_id: int
+    has_data_set: bool
+    sop_class_uid: str | None
+    sop_instance_uid: str | None
+
+
+def parse_command(data: bytes) -> Command:
+    """Return the request encoded in ``data``; raises ``MalformedCommandError``."""
+    values = _values(data)
+    return Command(
+        field=_unsigned(values, _FIELD),
+        message_id=_unsigned(values, _MESSAGE_ID),
+        has_data_set=_unsigned(values, _DATA_SET_TYPE) != _NO_DATA_SET,
+        sop_class_uid=_uid(values, _CLASS),
+        sop_instance_uid=_uid(values, _INSTANCE),
+    )
+
+
+def _values(data: bytes) -> dict[int, bytes]:
+    """Return the raw values by element number of group 0000."""
+    values: dict[int, bytes] = {}
+    position = 0
+    while position < len(data):
+        if position + 8 > len(data):
+            raise MalformedCommandError("the command set is truncated")
+        group, element, length = struct.unpack_from("<HHI", data, position)
+        start, position = position + 8, position + 8 + length
+        if group != 0x0000 or position > len(data) or element in values:
+            raise MalformedCommandError("the command set is malformed")
+        values[element] = data[start:position]
+    return values
+
+
+def _unsigned(values: dict[int, bytes], element: int) -> int:
+    value = values.get(element, b"")
+    if len(value) != 2:
+        raise MalformedCommandError(f"(0000,{element:04X}) is missing or malformed")
+    return int.from_bytes(value, "little")
+
+
+def _uid(values: dict[int, bytes], element: int) -> str | None:
+    text = values.get(element, b"").rstrip(b"\0 ").decode("latin-1")
+    return text if is_uid(text) else None
