@@ -1,0 +1,146 @@
+"""What every result object is built from, and the identity it gets: kinds, series, deterministic UIDs."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.uid import UID
+
+from dicom_node.node import Device, deterministic_uid
+from model.findings import StudyFindings, Vertebra
+
+
+class SourceSeries(Protocol):
+    """The CT series as results need it; arrays are (slice, row, column) in the native frame.
+
+    ``headers`` are the sanitized headers in frame order: one a slice, or one multi-frame header for all slices.
+    """
+
+    @property
+    def headers(self) -> tuple[Dataset, ...]:
+        """Sanitized headers."""
+
+    @property
+    def series_instance_uid(self) -> str:
+        """Series Instance UID of the source."""
+
+    @property
+    def hu(self) -> NDArray[np.int16]:
+        """HU, native frame."""
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Voxel spacing (slice, row, column) of ``hu``."""
+
+
+class ResultKind(StrEnum):
+    """The objects of the default set; the value names the file that the CLI writes."""
+
+    SEGMENTATION = "segmentation"
+    REPORT = "report"
+    NARRATIVE = "narrative"
+    SUMMARY = "summary"
+
+    @property
+    def series_number(self) -> int:
+        """A Series Number of our own, the same in every study, far from those of scanners."""
+        return {"segmentation": 9701, "report": 9702, "narrative": 9703, "summary": 9704}[self.value]
+
+
+@dataclass(frozen=True, slots=True)
+class ResultObject:
+    """One DICOM object to be stored and sent."""
+
+    kind: ResultKind
+    dataset: Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFrame:
+    """Where a native slice comes from: an instance, and the frame in it (from 1) if it is multi-frame."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    frame_numbers: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class ResultContext:
+    """One analysis: the series, its mask and findings, who found them, and when.
+
+    ``labels`` (uint8, 0..7, native frame) holds voxels of exactly the levels that ``findings`` names. ``analyzed_at``
+    must be aware: dates and times are written in its zone, or in the source's Timezone Offset From UTC if it has one.
+    Raises ``ValueError`` where this does not hold.
+    """
+
+    series: SourceSeries
+    labels: NDArray[np.uint8]
+    findings: StudyFindings
+    device: Device
+    bundle_name: str
+    bundle_version: str
+    bundle_sha256: str
+    analyzed_at: datetime
+
+    def __post_init__(self) -> None:
+        if self.analyzed_at.tzinfo is None:
+            raise ValueError("analyzed_at has no time zone")
+        if self.labels.shape != self.series.hu.shape:
+            raise ValueError(f"mask of shape {self.labels.shape} on a series of shape {self.series.hu.shape}")
+        if self.labels.dtype != np.uint8:
+            raise ValueError(f"mask of type {self.labels.dtype}, not uint8")
+
+    @property
+    def levels(self) -> tuple[Vertebra, ...]:
+        """The levels found, from C1 downwards; segment numbers follow this order."""
+        return tuple(finding.vertebra for finding in self.findings.vertebrae)
+
+    @property
+    def study_instance_uid(self) -> str:
+        """Study Instance UID of the source, and of every result."""
+        return str(self.series.headers[0].StudyInstanceUID)
+
+    def source_frame(self, index: int) -> SourceFrame:
+        """The source of native slice ``index``."""
+        headers = self.series.headers
+        multi_frame = len(headers) == 1 and self.labels.shape[0] > 1
+        header = headers[0 if multi_frame else index]
+        frames = (index + 1,) if multi_frame else None
+        return SourceFrame(str(header.SOPClassUID), str(header.SOPInstanceUID), frames)
+
+    @cached_property
+    def _identity(self) -> tuple[str, ...]:
+        """What one version of the results depends on: study, instances of the series, model and software version."""
+        instances = hashlib.sha256()
+        for uid in sorted(str(header.SOPInstanceUID) for header in self.series.headers):
+            instances.update(uid.encode("ascii", "replace") + b"\n")
+        return (
+            self.study_instance_uid,
+            str(self.series.series_instance_uid),
+            instances.hexdigest(),
+            self.bundle_sha256,
+            self.device.software_version,
+        )
+
+    def uid(self, *purpose: str) -> UID:
+        """The UID that this analysis gives to ``purpose`` however often it is repeated (PS3.5 B.2)."""
+        return deterministic_uid("result", *purpose, *self._identity)
+
+    def tracking_uid(self, vertebra: Vertebra) -> UID:
+        """The Tracking UID of a level, the same in segment and measurement group."""
+        return self.uid("tracking", vertebra.name)
+
+    def series_description(self, what: str) -> str:
+        """``what``, product, version and warning, within the 64 characters of LO."""
+        return f"{what} - cspine {self.device.software_version[:24]} AI, not verified"[:64]
+
+
+def tracking_identifier(vertebra: Vertebra) -> str:
+    """The human-readable tracking identifier of a level: plain, so that no viewer takes it for its own annotation."""
+    return f"cspine {vertebra.name}"

@@ -1,0 +1,97 @@
+"""The mask as a BINARY Segmentation on the source grid, one segment a level (PS3.3 A.51, C.8.20.2)."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import highdicom
+import numpy as np
+from highdicom.color import CIELabColor
+from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from dicom_node import codes
+from dicom_node.provenance import algorithm_identification, common_arguments, stamp
+from dicom_node.result_context import ResultContext, ResultKind, tracking_identifier
+from dicom_node.sentences import percent
+from dicom_node.source_headers import nameless, usable_header
+from model.findings import Vertebra, VertebraFinding
+
+LEVEL_RGB: Mapping[Vertebra, tuple[int, int, int]] = MappingProxyType(
+    {
+        Vertebra.C1: (86, 180, 233),
+        Vertebra.C2: (240, 228, 66),
+        Vertebra.C3: (0, 200, 140),
+        Vertebra.C4: (230, 159, 0),
+        Vertebra.C5: (204, 121, 220),
+        Vertebra.C6: (70, 130, 255),
+        Vertebra.C7: (150, 220, 80),
+    }
+)
+"""The color of each level in segmentation and pictures; none is red, which marks a suspected fracture."""
+
+
+def build_segmentation(context: ResultContext) -> Dataset:
+    """The Segmentation of every level found; ``ValueError`` if there is none, for an empty one would hold every frame.
+
+    Native Explicit VR Little Endian: some servers inflate compressed segmentations on their way to a viewer.
+    """
+    if not context.levels:
+        raise ValueError("no level was found: there is nothing to segment")
+    header = usable_header(context.series.headers[0])
+    dataset = Segmentation(
+        source_images=[nameless(header), *context.series.headers[1:]],
+        pixel_array=segment_numbers(context),
+        segmentation_type=SegmentationTypeValues.BINARY,
+        segment_descriptions=[
+            _description(number, finding, context) for number, finding in enumerate(context.findings.vertebrae, start=1)
+        ],
+        pixel_measures=_pixel_measures(context, header),
+        content_label="CERVICAL_SPINE",
+        content_description="Cervical vertebrae; AI, not verified",
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        omit_empty_frames=True,
+        specific_character_set=header.get("SpecificCharacterSet"),
+        **common_arguments(context, ResultKind.SEGMENTATION, "Segmentation"),
+    )
+    stamp(dataset, context, header)
+    return dataset
+
+
+def segment_numbers(context: ResultContext) -> NDArray[np.uint8]:
+    """The mask with segment numbers 1..n without gaps in place of labels, a label map in frame order of the source."""
+    if context.levels == tuple(Vertebra)[: len(context.levels)]:
+        return context.labels
+    numbers = np.zeros(256, np.uint8)
+    for number, level in enumerate(context.levels, start=1):
+        numbers[level] = number
+    return numbers[context.labels]
+
+
+def _pixel_measures(context: ResultContext, header: Dataset) -> highdicom.PixelMeasuresSequence:
+    """Pixel Measures from the spacing of the volume: Slice Thickness may be missing or differ from the increment."""
+    slice_mm, row_mm, column_mm = context.series.spacing_mm
+    return highdicom.PixelMeasuresSequence(
+        pixel_spacing=(row_mm, column_mm),
+        slice_thickness=float(header.get("SliceThickness") or slice_mm),
+        spacing_between_slices=slice_mm,
+    )
+
+
+def _description(number: int, finding: VertebraFinding, context: ResultContext) -> SegmentDescription:
+    """The Segment Sequence item of one level."""
+    description = SegmentDescription(
+        segment_number=number,
+        segment_label=finding.vertebra.name,
+        segmented_property_category=codes.ANATOMICAL_STRUCTURE,
+        segmented_property_type=codes.VERTEBRA[finding.vertebra],
+        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=algorithm_identification(context),
+        tracking_uid=context.tracking_uid(finding.vertebra),
+        tracking_id=tracking_identifier(finding.vertebra),
+        display_color=CIELabColor.from_rgb(*LEVEL_RGB[finding.vertebra]),
+    )
+    if finding.fractured:
+        description.SegmentDescription = f"Suspected fracture, certainty {percent(finding.probability)}; not verified"
+    return description
