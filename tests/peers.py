@@ -187,9 +187,9 @@ def postgresql() -> Iterator[PostgreSQL]:
         subprocess.run(command, check=True, timeout=120, stdout=subprocess.DEVNULL, cwd=folder)
 
         def attempt(port: int) -> tuple[PeerProcess, Callable[[], bool]]:
-            line = [*prefix, str(server), "-D", str(folder / "data"), "-p", str(port), "-k", str(folder)]
+            line = [str(server), "-D", str(folder / "data"), "-p", str(port), "-k", str(folder)]
             line += ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
-            process = PeerProcess(line, folder / "postgresql.log", stop_signal=signal.SIGINT)
+            process = PeerProcess(line, folder / "postgresql.log", stop_signal=signal.SIGINT, prefix=prefix)
             return process, PostgreSQL(process, port).answers
 
         process, port = start_on_free_port(attempt)

@@ -98,26 +98,30 @@ def compile_loopback_shim(folder: Path) -> Path:
 
 
 def dies_with_the_tests(stop_signal: signal.Signals) -> list[str]:
-    """Return a command prefix that ends the child when the test process is killed; empty where there is no setpriv."""
+    """Return a command prefix that ends the child when the test process is killed; empty where there is no setpriv.
+
+    The kernel watches the thread that starts the child: start peers from a thread that lives as long as they should.
+    """
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", stop_signal.name.removeprefix("SIG")] if setpriv else []
 
 
 @dataclass
 class PeerProcess:
-    """A running peer; its output goes to ``log``."""
+    """A running peer; its output goes to ``log``. ``prefix`` is a command that gives up rights before it starts."""
 
     command: Sequence[str]
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     stop_signal: signal.Signals = signal.SIGTERM
+    prefix: Sequence[str] = ()
     process: "subprocess.Popen[bytes] | None" = None
 
     def start(self) -> None:
         """Start the program in a process group of its own."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*dies_with_the_tests(self.stop_signal), *self.command],
+                [*self.prefix, *dies_with_the_tests(self.stop_signal), *self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
