@@ -1,0 +1,165 @@
+"""What geometry and selection need to know of one CT frame, read from its header and validated (PS3.3 C.7.6.2)."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom import Dataset
+
+from dicom_node.errors import InvalidInstance
+from dicom_node.instance_file import InstanceFile
+from dicom_node.malformed import value_of
+
+MULTI_FRAME_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2"})
+_COSINE_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """Where a frame lies: position (mm), orthonormal cosines of rows then columns, pixel spacing (row, column) in mm."""
+
+    position: tuple[float, float, float]
+    orientation: tuple[float, float, float, float, float, float]
+    pixel_spacing_mm: tuple[float, float]
+    thickness_mm: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rescale:
+    """HU = slope × stored value + intercept (PS3.3 C.11.1.1.2); ``unit`` is Rescale Type, empty when unsaid."""
+
+    slope: float
+    intercept: float
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame of one file; ``plane`` and ``rescale`` are None where the header lacks or garbles them."""
+
+    file: InstanceFile
+    index: int
+    plane: Plane | None
+    rescale: Rescale | None
+    rows: int
+    columns: int
+    frame_of_reference_uid: str
+    acquisition: str
+    kernel: str
+    image_type: tuple[str, ...]
+
+    @property
+    def multi_frame(self) -> bool:
+        """Whether the frame is one of several in its file."""
+        return text(self.file.dataset, "SOPClassUID") in MULTI_FRAME_CLASSES
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    """The attribute as stripped text, empty when it is missing; several values joined by spaces."""
+    value = value_of(dataset, keyword)
+    if value is None:
+        return ""
+    if not isinstance(value, str) and isinstance(value, Sequence):
+        return " ".join(str(item).strip(" \0") for item in value)
+    return str(value).strip(" \0")
+
+
+def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """The attribute as exactly ``count`` finite numbers, or None."""
+    value = value_of(dataset, keyword)
+    values = [value] if count == 1 else value
+    if value is None or not isinstance(values, Sequence) or isinstance(values, str) or len(values) != count:
+        return None
+    try:
+        result = tuple(float(str(item)) for item in values)
+    except ValueError:
+        return None
+    return result if all(math.isfinite(item) and abs(item) < 1e7 for item in result) else None
+
+
+def frames_of(file: InstanceFile, maximum_frames: int) -> list[Frame]:
+    """The frames of a file; InvalidInstance when it claims more than ``maximum_frames`` or lacks their description."""
+    dataset = file.dataset
+    if text(dataset, "SOPClassUID") not in MULTI_FRAME_CLASSES:
+        return [_frame(file, 0, (dataset,))]
+    count = numbers(dataset, "NumberOfFrames", 1) or (1.0,)
+    if not 1 <= count[0] <= maximum_frames:
+        raise InvalidInstance("Number of Frames is beyond the limit")
+    groups = value_of(dataset, "PerFrameFunctionalGroupsSequence") or []
+    shared = (value_of(dataset, "SharedFunctionalGroupsSequence") or [Dataset()])[0]
+    if len(groups) != int(count[0]):
+        raise InvalidInstance("The functional groups do not match the Number of Frames")
+    return [_frame(file, index, (*_parts(group), *_parts(shared), dataset)) for index, group in enumerate(groups)]
+
+
+def _parts(group: Dataset) -> list[Dataset]:
+    """The single items of a functional group's sequences (PS3.3 C.7.6.16)."""
+    return [element.value[0] for element in group if element.VR == "SQ" and element.value]
+
+
+def _frame(file: InstanceFile, index: int, parts: Sequence[Dataset]) -> Frame:
+    """One frame whose attributes are looked up in ``parts``, the nearest first."""
+
+    def holder(keyword: str) -> Dataset:
+        return next((part for part in parts if keyword in part), file.dataset)
+
+    image_type = text(holder("FrameType"), "FrameType") or text(file.dataset, "ImageType")
+    return Frame(
+        file=file,
+        index=index,
+        plane=_plane(*(holder(keyword) for keyword in _PLANE_KEYWORDS)),
+        rescale=_rescale(holder("RescaleSlope")),
+        rows=_unsigned(file.dataset, "Rows"),
+        columns=_unsigned(file.dataset, "Columns"),
+        frame_of_reference_uid=text(file.dataset, "FrameOfReferenceUID"),
+        acquisition=text(file.dataset, "AcquisitionNumber"),
+        kernel=text(holder("ConvolutionKernel"), "ConvolutionKernel"),
+        image_type=tuple(image_type.split()),
+    )
+
+
+_PLANE_KEYWORDS = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
+
+
+def _unsigned(dataset: Dataset, keyword: str) -> int:
+    """A 16 bit number, 0 when it is missing or something else."""
+    value = value_of(dataset, keyword)
+    return value if isinstance(value, int) and 0 <= value <= 0xFFFF else 0
+
+
+def _plane(position: Dataset, orientation: Dataset, spacing: Dataset, thickness: Dataset) -> Plane | None:
+    """The plane that four header parts describe, or None unless it is complete and possible."""
+    where = numbers(position, "ImagePositionPatient", 3)
+    cosines = numbers(orientation, "ImageOrientationPatient", 6)
+    pixel = numbers(spacing, "PixelSpacing", 2)
+    if where is None or cosines is None or pixel is None or min(pixel) < 0.01 or max(pixel) > 20.0:
+        return None
+    unit = _orthonormal(cosines)
+    if unit is None:
+        return None
+    thick = numbers(thickness, "SliceThickness", 1)
+    measured = thick[0] if thick is not None and 0.0 < thick[0] < 100.0 else None
+    return Plane((where[0], where[1], where[2]), unit, (pixel[0], pixel[1]), measured)
+
+
+def _orthonormal(cosines: Sequence[float]) -> tuple[float, float, float, float, float, float] | None:
+    """The cosines freed of the rounding that headers carry, or None when they are no direction cosines."""
+    rows, columns = np.array(cosines[:3]), np.array(cosines[3:])
+    lengths = np.linalg.norm(rows), np.linalg.norm(columns)
+    if max(abs(length - 1.0) for length in lengths) > _COSINE_TOLERANCE or abs(rows @ columns) > _COSINE_TOLERANCE:
+        return None
+    rows = rows / lengths[0]
+    columns = columns - (columns @ rows) * rows
+    columns = columns / np.linalg.norm(columns)
+    values = [float(value) for value in (*rows, *columns)]
+    return values[0], values[1], values[2], values[3], values[4], values[5]
+
+
+def _rescale(part: Dataset) -> Rescale | None:
+    """The rescale of a header part, or None when slope or intercept is missing, not finite or zero."""
+    slope = numbers(part, "RescaleSlope", 1)
+    intercept = numbers(part, "RescaleIntercept", 1)
+    if slope is None or intercept is None or slope[0] == 0.0:
+        return None
+    return Rescale(slope[0], intercept[0], text(part, "RescaleType").upper())

@@ -1,0 +1,29 @@
+"""What parsing and decoding libraries raise on malformed input, by name: pydicom promises no single exception type."""
+
+import struct
+from typing import Any
+
+from pydicom import Dataset
+from pydicom.errors import InvalidDicomError
+
+MALFORMED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BufferError,
+    EOFError,
+    InvalidDicomError,
+    LookupError,
+    RuntimeError,  # also RecursionError and NotImplementedError
+    TypeError,
+    ValueError,
+    struct.error,
+)
+
+
+def value_of(dataset: Dataset, keyword: str) -> Any:
+    """The attribute's value, or None when it is missing or its bytes are no value of its VR."""
+    try:
+        return dataset.get(keyword)
+    except MALFORMED:
+        return None

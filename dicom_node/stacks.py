@@ -1,0 +1,278 @@
+"""Slices of one series sorted into consistent stacks, and each stack placed in a regular grid (PS3.3 C.7.6.2.1.1).
+
+A series may hold several stacks (two acquisitions, two kernels, a scout). What belongs together shares file form,
+matrix, spacing, orientation and frame of reference; acquisition, kernel and image type only tell stacks apart where
+their slices would collide otherwise, because scanners also count acquisitions up from slice to slice.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+import highdicom
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_node.errors import UnusableSeries
+from dicom_node.frames import Frame, Plane
+from dicom_node.series import Placement
+from model.findings import Limitation
+
+SAME_POSITION_MM = 0.01
+POSITION_TOLERANCE_MM = 0.1
+POSITION_TOLERANCE_FRACTION = 0.01
+SAME_ORIENTATION = 1e-3
+MAXIMUM_MISSING_IN_A_ROW = 3
+MAXIMUM_GAP_MM = 5.0
+MAXIMUM_MISSING_FRACTION = 0.1
+TILT_TO_NAME_DEGREES = 1.0
+MAXIMUM_TILT_DEGREES = 35.0
+THICK_MM = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How the frames of a stack lie along their normal.
+
+    ``order`` sorts the frames; ``kept`` says which of the sorted ones lie at a new position; ``steps`` counts grid
+    slices from each kept frame to the next; ``offsets`` are in-plane shifts (row, column) in pixels of each kept frame.
+    """
+
+    order: NDArray[np.intp]
+    kept: NDArray[np.bool_]
+    spacing_mm: float
+    steps: NDArray[np.intp]
+    offsets: NDArray[np.float64]
+    distances_mm: NDArray[np.float64]
+    residual_mm: float
+
+    @property
+    def regular(self) -> bool:
+        """Whether the positions fit a regular grid."""
+        return self.residual_mm <= max(POSITION_TOLERANCE_MM, POSITION_TOLERANCE_FRACTION * self.spacing_mm)
+
+    @property
+    def bridgeable(self) -> bool:
+        """Whether the missing slices are few and close enough to their neighbors to be interpolated."""
+        missing = int(self.steps.sum()) - self.steps.size
+        longest = int(self.steps.max(initial=1))
+        if missing == 0:
+            return True
+        return (
+            longest - 1 <= MAXIMUM_MISSING_IN_A_ROW
+            and longest * self.spacing_mm <= MAXIMUM_GAP_MM
+            and missing <= MAXIMUM_MISSING_FRACTION * self.steps.size
+        )
+
+    @property
+    def clean(self) -> bool:
+        """Whether the stack is a volume without further ado."""
+        return bool(self.kept.all()) and self.regular and self.bridgeable
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedStack:
+    """A stack in its grid: native frames in order, and pairs of frames at one position that must be equal."""
+
+    frames: tuple[Frame, ...]
+    placement: Placement
+    duplicates: tuple[tuple[Frame, Frame], ...]
+    warnings: tuple[Limitation, ...]
+
+
+def split(frames: Sequence[Frame]) -> list[list[Frame]]:
+    """The frames of one series in consistent stacks, in the order of their first frame; without a plane: their own."""
+    stacks: list[list[Frame]] = []
+    for group in _grouped(frames, _form):
+        if group[0].plane is None:
+            stacks.append(group)
+            continue
+        for aligned in _aligned(group):
+            stacks += _separated(aligned, (_acquisition, _kernel, _image_type))
+    return stacks
+
+
+def spread(frames: Sequence[Frame]) -> Spread:
+    """How the frames (two or more, all with planes of one orientation) lie along their normal."""
+    planes = [frame.plane for frame in frames if frame.plane is not None]
+    unit = _geometry(planes[0], frames[0], spacing_mm=1.0, slices=1)
+    indices = unit.map_reference_to_indices(np.array([plane.position for plane in planes]))
+    order = np.argsort(indices[:, 0], kind="stable")
+    distances = indices[order, 0]
+    kept = np.concatenate([[True], np.diff(distances) > SAME_POSITION_MM])
+    distances = distances[kept]
+    gaps = np.diff(distances)
+    if gaps.size == 0:
+        return Spread(order, kept, 0.0, np.zeros(0, np.intp), indices[order][kept][:, 1:], distances, 0.0)
+    steps = np.maximum(np.rint(gaps / np.median(gaps)), 1.0).astype(np.intp)
+    counts = np.concatenate([[0], np.cumsum(steps)])
+    slope, start = np.polyfit(counts, distances, 1)
+    residual = float(np.abs(distances - (start + slope * counts)).max())
+    return Spread(order, kept, float(slope), steps, indices[order][kept][:, 1:], distances, residual)
+
+
+def place(frames: Sequence[Frame]) -> PlacedStack:
+    """The stack in a regular grid; UnusableSeries with a named reason where that cannot be done honestly."""
+    lie = spread(frames)
+    if not lie.regular:
+        raise UnusableSeries("The slices are not regularly spaced.", code="IRREGULAR_SPACING")
+    if not lie.bridgeable:
+        raise UnusableSeries("Too many slices are missing inside the series.", code="MISSING_SLICES")
+    ordered = [frames[index] for index in lie.order]
+    kept = [frame for frame, keep in zip(ordered, lie.kept, strict=True) if keep]
+    rows, columns, tilted = _in_plane(lie, kept[0])
+    steps = tuple(int(step) for step in np.concatenate([[0], np.cumsum(lie.steps)]))
+    geometry = _grid(kept[0], lie, (rows, columns))
+    placement = Placement(geometry, steps, rows, columns)
+    duplicates = _duplicates(ordered, lie.kept)
+    warnings = _warnings(lie, kept, tilted=tilted)
+    if not kept[0].multi_frame:
+        return PlacedStack(tuple(kept), placement, duplicates, warnings)
+    return _in_file_order(PlacedStack(tuple(kept), placement, duplicates, warnings))
+
+
+def _in_file_order(stack: PlacedStack) -> PlacedStack:
+    """A multi-frame stack whose native slices are the frames of the file in their order."""
+    if stack.duplicates:
+        raise UnusableSeries("Frames of the multi-frame instance share a position.", code="DUPLICATE_POSITIONS")
+    order = sorted(range(len(stack.frames)), key=lambda index: stack.frames[index].index)
+    place_ = stack.placement
+    placement = Placement(
+        place_.geometry,
+        tuple(place_.slices[index] for index in order),
+        tuple(place_.rows[index] for index in order),
+        tuple(place_.columns[index] for index in order),
+    )
+    return PlacedStack(tuple(stack.frames[index] for index in order), placement, (), stack.warnings)
+
+
+def _in_plane(lie: Spread, first: Frame) -> tuple[tuple[int, ...], tuple[int, ...], bool]:
+    """Whole-pixel shifts of each slice in its plane, none below half a pixel, and whether the gantry was tilted."""
+    offsets = lie.offsets - lie.offsets.min(axis=0)
+    count = len(offsets)
+    if first.plane is None or count < 2 or float(offsets.max()) < 0.5:
+        return (0,) * count, (0,) * count, False
+    ends = lie.offsets[-1] - lie.offsets[0]
+    line = lie.offsets[0] + np.outer((lie.distances_mm - lie.distances_mm[0]) / np.ptp(lie.distances_mm), ends)
+    if float(np.abs(lie.offsets - line).max()) > 1.0:
+        raise UnusableSeries("Slices are shifted sideways against each other.", code="SHIFTED_SLICES")
+    sideways = float(np.linalg.norm(ends * np.array(first.plane.pixel_spacing_mm)))
+    degrees = float(np.degrees(np.arctan2(sideways, np.ptp(lie.distances_mm))))
+    if degrees > MAXIMUM_TILT_DEGREES:
+        raise UnusableSeries("The gantry tilt is too large.", code="GANTRY_TILT")
+    whole = np.rint(lie.offsets - lie.offsets[0]).astype(int)
+    whole -= whole.min(axis=0)
+    rows, columns = (tuple(int(value) for value in whole[:, axis]) for axis in (0, 1))
+    return rows, columns, degrees >= TILT_TO_NAME_DEGREES
+
+
+def _grid(first: Frame, lie: Spread, shifts: tuple[tuple[int, ...], tuple[int, ...]]) -> highdicom.VolumeGeometry:
+    """The regular grid that holds every slice with its shift."""
+    if first.plane is None:
+        raise UnusableSeries("The slices have no position.", code="NO_POSITION")
+    rows, columns = shifts
+    slices = 1 + int(lie.steps.sum())
+    geometry = _geometry(first.plane, first, spacing_mm=lie.spacing_mm or 1.0, slices=slices)
+    if not any(rows) and not any(columns):
+        return geometry
+    padding = [(0, 0), (rows[0], max(rows) - rows[0]), (columns[0], max(columns) - columns[0])]
+    return geometry.pad(padding)
+
+
+def _geometry(plane: Plane, frame: Frame, *, spacing_mm: float, slices: int) -> highdicom.VolumeGeometry:
+    """highdicom's geometry of a stack that starts at this plane."""
+    return highdicom.VolumeGeometry.from_attributes(
+        image_position=plane.position,
+        image_orientation=plane.orientation,
+        rows=frame.rows,
+        columns=frame.columns,
+        pixel_spacing=plane.pixel_spacing_mm,
+        spacing_between_slices=spacing_mm,
+        number_of_frames=slices,
+        coordinate_system="PATIENT",
+        frame_of_reference_uid=frame.frame_of_reference_uid or None,
+    )
+
+
+def _warnings(lie: Spread, frames: Sequence[Frame], *, tilted: bool) -> tuple[Limitation, ...]:
+    """What the geometry makes a radiologist want to know."""
+    thickness = max((frame.plane.thickness_mm or 0.0 for frame in frames if frame.plane is not None), default=0.0)
+    found = {
+        Limitation.MISSING_SLICES: int(lie.steps.sum()) > lie.steps.size,
+        Limitation.GANTRY_TILT: tilted,
+        Limitation.THICK_SLICES: max(thickness, lie.spacing_mm) > THICK_MM,
+    }
+    return tuple(limitation for limitation, holds in found.items() if holds)
+
+
+def _duplicates(ordered: Sequence[Frame], kept: NDArray[np.bool_]) -> tuple[tuple[Frame, Frame], ...]:
+    """Each frame that is not kept with the kept one at its position."""
+    pairs = []
+    holder = ordered[0]
+    for frame, keep in zip(ordered, kept, strict=True):
+        if keep:
+            holder = frame
+        else:
+            pairs.append((holder, frame))
+    return tuple(pairs)
+
+
+def _separated(frames: list[Frame], keys: Sequence[Callable[[Frame], Hashable]]) -> list[list[Frame]]:
+    """The frames as they are if they make a clean stack or nothing parts them into clean ones."""
+    if len(frames) < 2 or not keys or spread(frames).clean:
+        return [frames]
+    parts = _grouped(frames, keys[0])
+    if len(parts) > 1 and len(parts) <= len(frames) // 2:
+        separated = [stack for part in parts for stack in _separated(part, keys[1:])]
+        largest = max(separated, key=len)
+        if len(largest) > 1 and spread(largest).clean:
+            return separated
+    return _separated(frames, keys[1:])
+
+
+def _aligned(frames: Sequence[Frame]) -> list[list[Frame]]:
+    """Frames by orientation, equal within rounding."""
+    groups: list[tuple[NDArray[np.float64], list[Frame]]] = []
+    for frame in frames:
+        if frame.plane is None:
+            continue
+        cosines = np.array(frame.plane.orientation)
+        for reference, members in groups:
+            if np.abs(reference - cosines).max() <= SAME_ORIENTATION:
+                members.append(frame)
+                break
+        else:
+            groups.append((cosines, [frame]))
+    return [members for _, members in groups]
+
+
+def _grouped(frames: Sequence[Frame], key: Callable[[Frame], Hashable]) -> list[list[Frame]]:
+    """Frames by a key, groups in the order of their first frame."""
+    groups: dict[Hashable, list[Frame]] = {}
+    for frame in frames:
+        groups.setdefault(key(frame), []).append(frame)
+    return list(groups.values())
+
+
+def _form(frame: Frame) -> Hashable:
+    plane = frame.plane
+    return (
+        frame.file.path if frame.multi_frame else None,
+        frame.rows,
+        frame.columns,
+        None if plane is None else tuple(round(value, 3) for value in plane.pixel_spacing_mm),
+        frame.frame_of_reference_uid,
+        "LOCALIZER" in frame.image_type,
+        "" if frame.rescale is None else frame.rescale.unit,
+    )
+
+
+def _acquisition(frame: Frame) -> Hashable:
+    return frame.acquisition
+
+
+def _kernel(frame: Frame) -> Hashable:
+    return frame.kernel
+
+
+def _image_type(frame: Frame) -> Hashable:
+    return frame.image_type
