@@ -11,13 +11,10 @@ from celery import Celery
 from celery.signals import setup_logging
 
 from worker.broker import embedded_url
+from worker.clerk import clerk_step
 from worker.logs import configure_logging
+from worker.queues import ANALYZE_STUDY, CLERK_QUEUE, DELIVER_STUDY, GPU_QUEUE
 from worker.settings import Settings
-
-ANALYZE_STUDY = "worker.tasks.analyze_study"
-DELIVER_STUDY = "worker.tasks.deliver_study"
-GPU_QUEUE = "gpu"
-CLERK_QUEUE = "clerk"
 
 TASK_SECONDS = 900
 """Hard limit of one task; a study that needs longer is found by its lease, never by Celery."""
@@ -57,6 +54,7 @@ def make_app(settings: Settings) -> Celery:
             "health_check_interval": 10,
         },
     )
+    app.steps["worker"].add(clerk_step(settings))
     return app
 
 

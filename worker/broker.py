@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from worker.errors import StartupError
 
@@ -57,7 +59,8 @@ def embedded_url(data_dir: Path) -> str:
 
 def is_answering(socket: Path) -> bool:
     """Whether a server answers PING on this unix socket within a second."""
-    with contextlib.closing(redis.Redis(unix_socket_path=str(socket), socket_timeout=1)) as client:
+    once = Retry(NoBackoff(), 0)
+    with contextlib.closing(redis.Redis(unix_socket_path=str(socket), socket_timeout=1, retry=once)) as client:
         try:
             return bool(client.ping())
         except redis.RedisError:

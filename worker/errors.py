@@ -2,4 +2,4 @@
 
 
 class StartupError(Exception):
-    """The process cannot start or the command cannot run as it is configured; the message is the operator's next step."""
+    """The process or command cannot run as it is configured; the message is the operator's next step."""

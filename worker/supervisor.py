@@ -63,7 +63,9 @@ class Supervisor:
         if now >= child.restart_at:
             child.started_at = now
             child.process = subprocess.Popen(
-                [sys.executable, "-m", "worker.cli", child.command], env=dict(self.environment), stdin=subprocess.DEVNULL
+                [sys.executable, "-m", "worker.cli", child.command],
+                env=dict(self.environment),
+                stdin=subprocess.DEVNULL,
             )
 
     def _drain(self) -> None:
@@ -75,6 +77,8 @@ class Supervisor:
             try:
                 child.process.wait(self.drain_seconds)
             except subprocess.TimeoutExpired:
-                logger.error("process %s does not end: killed; its lease runs out and the study is taken up again", child.command)
+                logger.error(  # noqa: TRY400  (the message says it all)
+                    "process %s does not end: killed; its lease runs out and the study is taken up again", child.command
+                )
                 child.process.kill()
                 child.process.wait()

@@ -1,0 +1,251 @@
+"""One QUEUED study to SENDING (or SKIPPED, FAILED): claim, analyze, keep the results, record - the body of a task."""
+
+import hashlib
+import importlib.metadata
+import logging
+import random
+import tempfile
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dicom_node.encode import encode
+from dicom_node.errors import DicomNodeError, Ineligible
+from dicom_node.reading import SeriesVerdict
+from model.errors import ModelError, PredictorOutOfMemory
+from worker import studies
+from worker.database import Database
+from worker.failures import Backoff, Failure, FailureCode
+from worker.lease import KeptLease
+from worker.pipeline import Analysis, AnalysisTools, Stages, analyze_files
+from worker.ports import Bell, BellUnavailable, Clock
+from worker.records import Instance, ResultObject, Run, Series, Study
+from worker.settings import Settings
+from worker.states import Cause, StudyState
+from worker.storage import ResultStore, StoredResult
+from worker.studies import Lease, Move, Position, StaleStudy
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One instance as the analysis takes it: its newest revision."""
+
+    sop_instance_uid: str
+    sha256: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class StudyAnalyzer:
+    """Everything that analyses of one GPU worker share; ``analyze`` may be called any number of times for a study."""
+
+    settings: Settings
+    database: Database
+    results: ResultStore
+    tools: AnalysisTools
+    bell: Bell
+    clock: Clock
+
+    def analyze(self, study_id: int, generation: int) -> None:
+        """Analyze the study if it still waits in this generation; does nothing otherwise (a message is only a hint)."""
+        lease = self._claim(study_id, generation)
+        if lease is None:
+            logger.info("nothing to analyze: the study is elsewhere", extra={"study_id": study_id})
+            return
+        try:
+            with KeptLease(self.database, lease, self.clock, self.settings.lease_seconds) as kept:
+                self._analyze(kept)
+        except StaleStudy:
+            logger.info("the study changed under the analysis, its work is dropped", extra={"study_id": study_id})
+            return
+        except Exception as error:  # the boundary of one study: nothing that a study does may end the worker
+            logger.exception("the analysis crashed", extra={"study_id": study_id})
+            self._crashed(lease, type(error).__name__)
+            return
+        self._ring(lease)
+
+    def _claim(self, study_id: int, generation: int) -> Lease | None:
+        try:
+            with self.database.transaction() as session:
+                position = Position(study_id, StudyState.QUEUED, generation)
+                return studies.claim(session, position, self.clock(), self.settings.lease_seconds)
+        except StaleStudy:
+            return None
+
+    def _analyze(self, kept: KeptLease) -> None:
+        inputs = self._inputs(kept.lease.study_id)
+        missing = [item for item in inputs if not item.path.is_file()]
+        if missing:
+            self._end(
+                kept.lease, FailureCode.INPUT_MISSING, f"{len(missing)} of {len(inputs)} stored files are missing"
+            )
+            return
+        stages = Stages(on_stage=kept.stage)
+        try:
+            with self._scratch() as scratch:
+                analysis = analyze_files([item.path for item in inputs], Path(scratch), self.tools, stages)
+                with stages.stage("store"):
+                    stored = [(item, self.results.put(encode(item.dataset))) for item in analysis.results]
+        except PredictorOutOfMemory as error:
+            self._postpone(kept.lease, str(error))
+        except ModelError as error:
+            self._end(kept.lease, FailureCode.PREDICTOR, str(error))
+        except DicomNodeError as error:
+            self._refuse(kept.lease, error)
+        else:
+            self._record(kept.lease, inputs, analysis, stored)
+
+    def _inputs(self, study_id: int) -> list[Input]:
+        """The newest revision of every instance of the study, in order of receipt."""
+        newest: dict[str, Input] = {}
+        query = select(Instance).where(Instance.study_id == study_id).order_by(Instance.id)
+        with self.database.reading() as session:
+            for row in session.scalars(query):
+                path = self.settings.spool_dir / row.path
+                newest[row.sop_instance_uid] = Input(row.sop_instance_uid, row.sha256, path)
+        return list(newest.values())
+
+    def _scratch(self) -> AbstractContextManager[str]:
+        self.settings.scratch_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(dir=self.settings.scratch_dir, prefix="analysis-")
+
+    def _record(
+        self, lease: Lease, inputs: Sequence[Input], analysis: Analysis, stored: Sequence[tuple[Any, StoredResult]]
+    ) -> None:
+        """Findings, result objects and the move to SENDING in one transaction that the lease's token fences."""
+        with self.database.transaction() as session:
+            studies.held(session, lease)
+            _write_verdicts(session, lease.study_id, analysis.reading.verdicts)
+            session.add(self._run(lease, inputs, analysis, stored))
+            detail = _summary(analysis)
+            studies.transition(session, lease.position, Move(Cause.ANALYZED, self.clock(), detail))
+
+    def _run(
+        self, lease: Lease, inputs: Sequence[Input], analysis: Analysis, stored: Sequence[tuple[Any, StoredResult]]
+    ) -> Run:
+        bundle = self.tools.bundle
+        return Run(
+            study_id=lease.study_id,
+            generation=lease.generation,
+            created_at=analysis.analyzed_at,
+            bundle_name=bundle.name,
+            bundle_version=bundle.version,
+            bundle_sha256=bundle.sha256,
+            findings=analysis.findings.as_json(),
+            manifest=self._manifest(lease, inputs, analysis),
+            seconds=sum(value for name, value in analysis.seconds.items() if "." not in name),
+            results=[
+                ResultObject(
+                    kind=item.kind.value,
+                    sop_class_uid=str(item.dataset.SOPClassUID),
+                    sop_instance_uid=str(item.dataset.SOPInstanceUID),
+                    path=result.path,
+                    sha256=result.sha256,
+                    size_bytes=result.size_bytes,
+                )
+                for item, result in stored
+            ],
+        )
+
+    def _manifest(self, lease: Lease, inputs: Sequence[Input], analysis: Analysis) -> dict[str, Any]:
+        """What lets the run be repeated and explained; no identity in it."""
+        content = "\n".join(sorted(f"{item.sop_instance_uid} {item.sha256}" for item in inputs))
+        return {
+            "product": {"name": "cspine", "version": self.tools.device.software_version},
+            "bundle": {"name": self.tools.bundle.name, "sha256": self.tools.bundle.sha256},
+            "attempt": lease.attempt,
+            "input": {"instances": len(inputs), "sha256": hashlib.sha256(content.encode()).hexdigest()},
+            "series": {
+                "series_instance_uid": analysis.reading.series.series_instance_uid,
+                "shape": list(analysis.reading.series.hu.shape),
+                "spacing_mm": [round(value, 4) for value in analysis.reading.series.spacing_mm],
+            },
+            "seconds": analysis.seconds,
+            "libraries": {
+                name: importlib.metadata.version(name) for name in ("pydicom", "highdicom", "numpy", "scipy", "keras")
+            },
+        }
+
+    def _refuse(self, lease: Lease, error: DicomNodeError) -> None:
+        """SKIPPED when nothing in the study is for this product, FAILED when what is cannot be read."""
+        cause = Cause.INELIGIBLE if isinstance(error, Ineligible) else Cause.ANALYSIS_FAILED
+        failure = Failure(error.code, str(error))
+        with self.database.transaction() as session:
+            _write_verdicts(session, lease.study_id, getattr(error, "verdicts", ()))
+            move = Move(cause, self.clock(), f"{failure.code}: {failure.text}", failure=failure)
+            studies.transition(session, lease.position, move)
+
+    def _end(self, lease: Lease, code: FailureCode, text: str) -> None:
+        with self.database.transaction() as session:
+            move = Move(Cause.ANALYSIS_FAILED, self.clock(), f"{code}: {text}", failure=Failure(code, text))
+            studies.transition(session, lease.position, move)
+
+    def _postpone(self, lease: Lease, text: str) -> None:
+        """Try again later; give up when the tries are too old."""
+        now, backoff = self.clock(), backoff_of(self.settings)
+        if lease.first_failed_at is not None and backoff.exhausted(lease.first_failed_at, now):
+            self._end(lease, FailureCode.PREDICTOR_OUT_OF_MEMORY, text)
+            return
+        pause = backoff.pause(lease.retries, random.random())  # noqa: S311  (jitter, not a secret)
+        move = Move(
+            Cause.POSTPONED,
+            now,
+            f"again in {pause.total_seconds():.0f} s: {text}",
+            failure=Failure(FailureCode.PREDICTOR_OUT_OF_MEMORY, text),
+            not_before=now + pause,
+        )
+        with self.database.transaction() as session:
+            studies.transition(session, lease.position, move)
+
+    def _crashed(self, lease: Lease, kind: str) -> None:
+        """Count the crash; a study that crashes again and again is set aside instead of looping for ever."""
+        try:
+            with self.database.transaction() as session:
+                studies.held(session, lease)
+                crashes = session.scalar(select(Study.crashes).where(Study.id == lease.study_id)) or 0
+                now = self.clock()
+                if crashes + 1 >= self.settings.max_attempts:
+                    text = f"the analysis crashed {crashes + 1} times, the last time with {kind}"
+                    move = Move(Cause.POISONED, now, text, failure=Failure(FailureCode.POISON, text))
+                else:
+                    move = Move(Cause.CRASHED, now, f"the analysis crashed with {kind}")
+                studies.transition(session, lease.position, move)
+        except StaleStudy:
+            logger.info("the crashed study is elsewhere already", extra={"study_id": lease.study_id})
+
+    def _ring(self, lease: Lease) -> None:
+        """Tell a clerk at once; when the broker does not answer, the next sweep does."""
+        try:
+            self.bell.ring_delivery(lease.study_id, lease.generation)
+        except BellUnavailable:
+            logger.warning("the broker does not answer; the sweep will ring", extra={"study_id": lease.study_id})
+
+
+def backoff_of(settings: Settings) -> Backoff:
+    """The back-off that these settings ask for."""
+    return Backoff(settings.retry_base_seconds, settings.retry_max_seconds, settings.retry_age_seconds)
+
+
+def _write_verdicts(session: Session, study_id: int, verdicts: Sequence[SeriesVerdict]) -> None:
+    """Why each series was chosen or not, for the study's page."""
+    rows = {row.series_instance_uid: row for row in session.scalars(select(Series).where(Series.study_id == study_id))}
+    for verdict in verdicts:
+        row = rows.get(verdict.series_instance_uid)
+        if row is not None:
+            row.chosen, row.verdict = verdict.chosen, verdict.reason
+
+
+def _summary(analysis: Analysis) -> str:
+    """One line for the timeline: levels, suspected fractures, seconds."""
+    levels = [finding.vertebra.name for finding in analysis.findings.vertebrae]
+    suspected = [finding.vertebra.name for finding in analysis.findings.fractured]
+    seconds = sum(value for name, value in analysis.seconds.items() if "." not in name)
+    found = f"{levels[0]}-{levels[-1]} ({len(levels)} levels)" if levels else "no level"
+    return f"found {found}; fracture suspected: {', '.join(suspected) or 'none'}; {seconds:.1f} s"

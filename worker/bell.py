@@ -1,0 +1,32 @@
+"""The bell over Celery: a message says "look at study N", never more; it gives up quickly and is rung again."""
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from worker.ports import BellUnavailable
+from worker.queues import ANALYZE_STUDY, CLERK_QUEUE, DELIVER_STUDY, GPU_QUEUE
+
+EXPIRES_SECONDS = 300
+"""A message that nobody took in this time is worthless: the sweep has rung again since."""
+
+
+class CeleryBell:
+    """Rings through the broker of ``app``."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def ring_analysis(self, study_id: int, generation: int) -> None:
+        """Announce a QUEUED study to the GPU workers."""
+        self._send(ANALYZE_STUDY, GPU_QUEUE, study_id, generation)
+
+    def ring_delivery(self, study_id: int, generation: int) -> None:
+        """Announce a SENDING study to the clerks."""
+        self._send(DELIVER_STUDY, CLERK_QUEUE, study_id, generation)
+
+    def _send(self, task: str, queue: str, study_id: int, generation: int) -> None:
+        try:
+            self._app.send_task(task, args=[study_id, generation], queue=queue, retry=False, expires=EXPIRES_SECONDS)
+        except (OperationalError, RedisError, OSError) as error:
+            raise BellUnavailable(type(error).__name__) from error

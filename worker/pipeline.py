@@ -1,0 +1,113 @@
+"""One study from its files to its result objects: read, predict, bring the mask home, build (the GPU worker's work).
+
+``analyze_files`` knows no queue and no database: the worker's task and ``cspine analyze`` run the same code.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_node.node import Device
+from dicom_node.reading import ReadingLimits, StudyReading, read_study
+from dicom_node.results import ResultContext, ResultObject, build_results
+from model.bundle import Bundle
+from model.findings import StudyFindings
+
+
+class Prediction(Protocol):
+    """What a predictor answers: a label map (0..7) of the input's shape, findings, and seconds a stage."""
+
+    @property
+    def labels(self) -> NDArray[np.uint8]:
+        """Label map of the input's shape."""
+
+    @property
+    def findings(self) -> StudyFindings:
+        """Levels and probabilities."""
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds of each stage."""
+
+
+class VolumePredictor(Protocol):
+    """The port to the network: HU in the standard frame (head to feet, anterior to posterior, right to left)."""
+
+    def predict(self, hu: NDArray[np.int16], spacing_mm: tuple[float, float, float]) -> Prediction:
+        """Answer for one volume."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisTools:
+    """What every analysis of one process shares."""
+
+    predictor: VolumePredictor
+    bundle: Bundle
+    device: Device
+    limits: ReadingLimits
+    now: Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """The outcome of one study: ``labels`` is on the source grid; ``seconds`` names each stage."""
+
+    reading: StudyReading
+    labels: NDArray[np.uint8]
+    findings: StudyFindings
+    results: tuple[ResultObject, ...]
+    analyzed_at: datetime
+    seconds: dict[str, float]
+
+
+@dataclass(slots=True)
+class Stages:
+    """Times the stages of one analysis and tells ``on_stage`` that it moves (the lease is renewed only then)."""
+
+    on_stage: Callable[[str], None] = lambda _stage: None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time one stage."""
+        self.on_stage(name)
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - started, 3)
+
+
+def analyze_files(paths: Sequence[Path], scratch: Path, tools: AnalysisTools, stages: Stages) -> Analysis:
+    """Analyze the study that these files hold.
+
+    Raises ``Ineligible`` when there is nothing for this product in them, ``UnusableSeries`` or ``ReadingAborted`` when
+    the chosen series cannot be read, ``PredictorOutOfMemory`` (transient) when the accelerator is too small at present.
+    """
+    with stages.stage("read"):
+        reading = read_study(paths, scratch, tools.limits)
+        hu, spacing_mm = reading.series.to_standard()
+    with stages.stage("predict"):
+        prediction = tools.predictor.predict(hu, spacing_mm)
+    stages.seconds.update({f"predict.{name}": round(value, 3) for name, value in prediction.seconds.items()})
+    with stages.stage("build"):
+        findings = prediction.findings.with_limitations(*reading.series.warnings)
+        labels = reading.series.mask_to_native(prediction.labels)
+        analyzed_at = tools.now()
+        context = ResultContext(
+            series=reading.series,
+            labels=labels,
+            findings=findings,
+            device=tools.device,
+            bundle_name=tools.bundle.name,
+            bundle_version=tools.bundle.version,
+            bundle_sha256=tools.bundle.sha256,
+            analyzed_at=analyzed_at,
+        )
+        results = build_results(context)
+    return Analysis(reading, labels, findings, results, analyzed_at, stages.seconds)

@@ -1,0 +1,10 @@
+"""The names that producers and consumers of messages share; importing them loads nothing."""
+
+GPU_QUEUE = "gpu"
+"""Analyses: one worker child per GPU takes them, one at a time."""
+
+CLERK_QUEUE = "clerk"
+"""Deliveries."""
+
+ANALYZE_STUDY = "worker.tasks.analyze_study"
+DELIVER_STUDY = "worker.tasks.deliver_study"

@@ -1,0 +1,26 @@
+"""Builds what an analysis needs, bundle, network, device and limits, for the GPU worker and ``cspine analyze``."""
+
+import os
+
+from dicom_node.reading import ReadingLimits
+from model.bundle import load_bundle
+from worker.devices import device_of
+from worker.pipeline import AnalysisTools
+from worker.ports import Clock
+from worker.settings import Settings
+
+
+def build_tools(settings: Settings, now: Clock) -> AnalysisTools:
+    """Load the settings' bundle and warm its network up; raises ``BundleError`` when it is not as it should be.
+
+    Keras is imported here and nowhere before: the parent of a pool must never load it.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    from model.predictor import Predictor  # noqa: PLC0415  (512 MB and seconds)
+
+    bundle = load_bundle(settings.bundle_path)
+    limits = ReadingLimits(
+        memory_bytes=settings.reading_memory_bytes, seconds=settings.reading_seconds, voxels=settings.reading_voxels
+    )
+    return AnalysisTools(predictor=Predictor(bundle), bundle=bundle, device=device_of(settings), limits=limits, now=now)
