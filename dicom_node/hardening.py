@@ -69,6 +69,12 @@ class HardenedSocket(AssociationSocket):
         self._body_bytes = 0
         return self._receive(nr_bytes)
 
+    def cut(self) -> None:
+        """Shut the connection down from another thread: whoever waits on it is woken."""
+        if self.socket is not None:
+            with contextlib.suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+
     def _checked_length(self, header: bytearray) -> int:
         length = cast("int", struct.unpack(">BBL", header)[2])
         limit = self.limits.max_request_pdu_bytes
@@ -85,9 +91,8 @@ class HardenedSocket(AssociationSocket):
 
     def _shutdown_socket(self) -> None:
         """Close the connection; unlike pynetdicom's, also when there is nothing left to shut down."""
+        self.cut()
         if self.socket is not None:
-            with contextlib.suppress(OSError):
-                self.socket.shutdown(socket.SHUT_RDWR)
             self.socket.close()
 
     def _receive(self, size: int) -> bytearray:
@@ -177,6 +182,28 @@ class HardenedServer(ThreadedAssociationServer):
         """Stop accepting and close the listening socket; running associations go on."""
         TCPServer.shutdown(self)
         self.server_close()
+
+    def wait_until_idle(self, seconds: float) -> bool:
+        """Return whether all associations are over within ``seconds``."""
+        deadline = time.monotonic() + seconds
+        while self.active_associations:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
+    def abort_associations(self, grace_seconds: float = 1.0) -> None:
+        """Send A-ABORT on all associations, and cut those that are not over after ``grace_seconds``.
+
+        ``Association.abort`` may close the socket before its A-ABORT is sent, and waits for as long as a PDU takes.
+        """
+        for association in self.active_associations:
+            association.acse.send_abort(0x00)
+        if self.wait_until_idle(grace_seconds):
+            return
+        for association in self.active_associations:
+            cast("HardenedSocket", association.dul.socket).cut()
+            association.kill()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Stay silent: the default prints a traceback; a connection that cannot be served is closed by the caller."""

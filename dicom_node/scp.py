@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import cast
@@ -90,14 +89,9 @@ class StorageSCP:
         if server is None:
             return
         server.shutdown()
-        deadline = time.monotonic() + drain_seconds
-        while server.active_associations and time.monotonic() < deadline:
-            time.sleep(0.02)
-        for association in server.active_associations:
-            LOGGER.warning("association %s aborted by shutdown", _reception(association).association_id)
-            association.abort()
-        for association in server.active_associations:
-            association.join(self._config.limits.pdu_seconds)
+        if not server.wait_until_idle(drain_seconds):
+            LOGGER.warning("%d associations aborted by shutdown", len(server.active_associations))
+            server.abort_associations()
 
     def _entity(self) -> AE:
         """Return the application entity with its contexts (PS3.2: the tables of CONFORMANCE.md)."""

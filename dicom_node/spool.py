@@ -52,8 +52,9 @@ class Spool:
         self._store = self.root / "store"
         self._lock = threading.Lock()
         self._durable_folders: set[Path] = set()
+        self.root.parent.mkdir(parents=True, exist_ok=True)
         for folder in (self.root, self._incoming, self._store):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
         for folder in (self.root.parent, self.root):
             _fsync_folder(folder)
 
@@ -136,9 +137,9 @@ class Spool:
         with self._lock:
             if folder in self._durable_folders and not again:
                 return
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for parent in (folder.parent, folder.parent.parent):
-                _fsync_folder(parent)
+            for part in (folder.parent, folder):
+                part.mkdir(mode=0o700, exist_ok=True)
+                _fsync_folder(part.parent)
             if len(self._durable_folders) >= _KNOWN_FOLDERS_LIMIT:
                 self._durable_folders.clear()
             self._durable_folders.add(folder)
