@@ -73,9 +73,9 @@ def version_of(python: str) -> tuple[int, int] | None:
 
 
 def choose_python() -> str:
-    """Return the interpreter for the ``.venv``: ``python3`` when its version is supported, else the newest that is."""
+    """Return the interpreter for the ``.venv``: the one that runs this if it is supported, else the newest that is."""
     found = {}
-    for name in ("python3", "python3.13", "python3.12", "python3.11"):
+    for name in (sys.executable, "python3.13", "python3.12", "python3.11"):
         version = version_of(name)
         if version is not None and OLDEST <= version <= NEWEST:
             return name

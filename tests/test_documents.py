@@ -1,5 +1,6 @@
 """The documents say what the code does: settings, failure codes, commands, links, the words about safety."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -34,6 +35,28 @@ def test_the_readme_has_the_settings_of_the_code():
 
 def test_operations_explains_every_failure_code():
     assert between_markers(OPERATIONS, "failures") == failures_as_markdown()
+
+
+def codes_in(source: str) -> set[str]:
+    """Return the failure codes that a module of ``dicom_node`` gives: ``code=`` arguments and values of such names."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.keyword) and node.arg == "code":
+            values = [node.value]
+        elif isinstance(node, ast.Assign) and re.search(r"(code|_CODES)\b", ast.unparse(node.targets[0])):
+            values = [node.value]
+        else:
+            continue
+        constants = [part.value for value in values for part in ast.walk(value) if isinstance(part, ast.Constant)]
+        found |= {text for text in constants if isinstance(text, str) and re.fullmatch(r"[A-Z][A-Z_]{4,}", text)}
+    return found
+
+
+def test_operations_explains_every_code_of_the_dicom_side():
+    given = set().union(*(codes_in(path.read_text()) for path in (PROJECT / "dicom_node").glob("*.py")))
+    assert {"GANTRY_TILT", "NO_POSITION", "OUT_OF_RESOURCES"} <= given
+    explained = set(re.findall(r"^\| `([A-Z_]+)` \|", OPERATIONS.read_text(), re.MULTILINE))
+    assert given - explained == set()
 
 
 def test_the_readme_begins_with_what_it_is_not():
