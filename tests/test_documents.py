@@ -41,14 +41,12 @@ def codes_in(source: str) -> set[str]:
     """Return the failure codes that a module of ``dicom_node`` gives: ``code=`` arguments and values of such names."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.keyword) and node.arg == "code":
-            values = [node.value]
-        elif isinstance(node, ast.Assign) and re.search(r"(code|_CODES)\b", ast.unparse(node.targets[0])):
-            values = [node.value]
-        else:
-            continue
-        constants = [part.value for value in values for part in ast.walk(value) if isinstance(part, ast.Constant)]
-        found |= {text for text in constants if isinstance(text, str) and re.fullmatch(r"[A-Z][A-Z_]{4,}", text)}
+        is_argument = isinstance(node, ast.keyword) and node.arg == "code"
+        if is_argument or (
+            isinstance(node, ast.Assign) and re.search(r"(code|_CODES)\b", ast.unparse(node.targets[0]))
+        ):
+            constants = [part.value for part in ast.walk(node.value) if isinstance(part, ast.Constant)]
+            found |= {text for text in constants if isinstance(text, str) and re.fullmatch(r"[A-Z][A-Z_]{4,}", text)}
     return found
 
 
