@@ -75,17 +75,18 @@ def test_a_catch_all_stands_only_at_the_task_boundary_and_in_the_c_store_handler
     assert places(catches_all) <= {"worker/analysis", "dicom_node/scp"}
 
 
-def test_studies_is_the_only_writer_of_a_studys_row():
-    def writes_a_study(node: ast.AST) -> bool:
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"update", "insert"}:
-            return any(isinstance(argument, ast.Name) and argument.id == "Study" for argument in node.args)
-        targets = node.targets if isinstance(node, ast.Assign) else []
-        return any(
-            isinstance(target, ast.Attribute) and target.attr == "state" and ast.unparse(target.value) == "study"
-            for target in targets
-        )
+def test_studies_is_the_only_writer_of_a_studys_state():
+    def writes_a_state(node: ast.AST) -> bool:
+        if isinstance(node, ast.Assign):
+            return any(ast.unparse(target) in {"study.state", "study.generation"} for target in node.targets)
+        if not isinstance(node, ast.Call):
+            return False
+        called = ast.unparse(node.func)
+        keywords = {keyword.arg for keyword in node.keywords}
+        updates = called.endswith(".values") and "update(Study)" in called
+        return called == "Study" or "insert(Study)" in called or (updates and bool(keywords & {"state", "generation"}))
 
-    assert places(writes_a_study) <= {"worker/studies"}
+    assert places(writes_a_state) <= {"worker/studies"}
 
 
 def test_the_environment_is_read_only_by_settings_and_the_entry_modules():
