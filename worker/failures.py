@@ -1,0 +1,170 @@
+"""What can end a study badly: each code with a sentence for the operator and the next step; and the back-off (pure)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+
+class FailureCode(StrEnum):
+    """A short stable identifier that OPERATIONS.md, the console and the CLI show."""
+
+    # of dicom_node.errors
+    DICOM_NODE = "DICOM_NODE"
+    INVALID_INSTANCE = "INVALID_INSTANCE"
+    OUT_OF_RESOURCES = "OUT_OF_RESOURCES"
+    INELIGIBLE = "INELIGIBLE"
+    UNUSABLE_SERIES = "UNUSABLE_SERIES"
+    ENHANCED_UNSUPPORTED = "ENHANCED_UNSUPPORTED"
+    READING_ABORTED = "READING_ABORTED"
+    PEER = "PEER"
+    # of the analysis
+    BUNDLE = "BUNDLE"
+    PREDICTOR = "PREDICTOR"
+    PREDICTOR_OUT_OF_MEMORY = "PREDICTOR_OUT_OF_MEMORY"
+    RESULTS = "RESULTS"
+    TIME_LIMIT = "TIME_LIMIT"
+    POISON = "POISON"
+    INPUT_MISSING = "INPUT_MISSING"
+    # of the delivery
+    NO_DESTINATION = "NO_DESTINATION"
+    DELIVERY_REFUSED = "DELIVERY_REFUSED"
+    DELIVERY_TIMED_OUT = "DELIVERY_TIMED_OUT"
+    RESULT_CORRUPT = "RESULT_CORRUPT"
+    # of the application
+    RETRIES_EXHAUSTED = "RETRIES_EXHAUSTED"
+    INTERNAL = "INTERNAL"
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A failure in an operator's words: what happened, and what to do next."""
+
+    sentence: str
+    next_step: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a study ended: a code of the table (or a finer one of ``dicom_node``) and this study's own reason.
+
+    ``text`` never holds a patient's identity.
+    """
+
+    code: str
+    text: str
+
+
+EXPLANATIONS: Mapping[FailureCode, Explanation] = {
+    FailureCode.DICOM_NODE: Explanation(
+        "The DICOM data could not be handled.",
+        "Read the reason; if it does not say what to change, keep the study and report it.",
+    ),
+    FailureCode.INVALID_INSTANCE: Explanation(
+        "Received bytes are not an acceptable DICOM instance.",
+        "Ask the sending system for its conformance statement; the instance was refused and is not stored.",
+    ),
+    FailureCode.OUT_OF_RESOURCES: Explanation(
+        "The spool cannot take more instances.",
+        "Free disk space in the data folder; the sender tries again by itself.",
+    ),
+    FailureCode.INELIGIBLE: Explanation(
+        "Nothing in the study is a CT of the cervical spine that can be analyzed.",
+        "Nothing to do if that is right; else send the thin axial series and retry.",
+    ),
+    FailureCode.UNUSABLE_SERIES: Explanation(
+        "The chosen series cannot be read as a volume.",
+        "Send the series again from the PACS or the scanner; the reason names what is wrong with it.",
+    ),
+    FailureCode.ENHANCED_UNSUPPORTED: Explanation(
+        "The multi-frame instance has a structure that is not supported.",
+        "Send the series as single-frame CT Image Storage.",
+    ),
+    FailureCode.READING_ABORTED: Explanation(
+        "Reading the study exceeded its memory or time limit, or ended the reading process.",
+        "Check the study in a viewer; if it is sound, raise the reading limits and retry.",
+    ),
+    FailureCode.PEER: Explanation(
+        "The PACS could not be reached or did not accept the association.",
+        "Run `cspine doctor`; check the destination's address, AE titles and that the PACS knows this node.",
+    ),
+    FailureCode.BUNDLE: Explanation(
+        "The model bundle is missing, changed or does not fit this version.",
+        "Install the bundle again; then retry the study.",
+    ),
+    FailureCode.PREDICTOR: Explanation(
+        "The network could not analyze the volume.", "Retry once; if it fails again, keep the study and report it."
+    ),
+    FailureCode.PREDICTOR_OUT_OF_MEMORY: Explanation(
+        "The GPU had too little memory, also with a smaller batch.",
+        "Free the GPU from other programs; the study is tried again by itself.",
+    ),
+    FailureCode.RESULTS: Explanation(
+        "The results could not be encoded as DICOM objects.", "Keep the study and report it; it is a defect."
+    ),
+    FailureCode.TIME_LIMIT: Explanation(
+        "The analysis took longer than its time limit.",
+        "Check that the worker has the GPU it expects (`cspine doctor`); then retry.",
+    ),
+    FailureCode.POISON: Explanation(
+        "The study ended its worker process several times and is set aside.",
+        "Keep the study and report it; a retry counts from zero again.",
+    ),
+    FailureCode.INPUT_MISSING: Explanation(
+        "Stored instances of the study are missing or changed on disk.",
+        "Check the disk and the backup; send the study again from the PACS.",
+    ),
+    FailureCode.NO_DESTINATION: Explanation(
+        "No destination is configured, so the results stay here.",
+        "Set CSPINE_DESTINATION to AETITLE@HOST:PORT and retry.",
+    ),
+    FailureCode.DELIVERY_REFUSED: Explanation(
+        "The PACS refused a result for good.",
+        "Look up the status in the PACS log; allow the SOP class or this AE title there, then retry.",
+    ),
+    FailureCode.DELIVERY_TIMED_OUT: Explanation(
+        "The PACS did not take the results within the time for tries.",
+        "Bring the PACS back, check it with `cspine echo`, then retry: the stored results are sent as they are.",
+    ),
+    FailureCode.RESULT_CORRUPT: Explanation(
+        "A stored result is missing or changed on disk.",
+        "Check the disk; then retry: the study is analyzed again if its results cannot be read.",
+    ),
+    FailureCode.RETRIES_EXHAUSTED: Explanation(
+        "Something that was expected to pass did not pass within the time for tries.",
+        "Read the reason, repair it, then retry.",
+    ),
+    FailureCode.INTERNAL: Explanation(
+        "A defect of this program stopped the study.", "Keep the study and report it with the log of that time."
+    ),
+}
+
+
+def explain(code: str) -> Explanation:
+    """The explanation of ``code``; a finer code that the table lacks is explained as far as the table goes."""
+    try:
+        return EXPLANATIONS[FailureCode(code)]
+    except ValueError:
+        return EXPLANATIONS[FailureCode.DICOM_NODE]
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """When something transient is tried again: ``base_seconds`` doubled each time, up to ``max_seconds``.
+
+    The pause is spread by jitter, so that the retries of many studies do not come together; tries end
+    ``age_seconds`` after the first failure.
+    """
+
+    base_seconds: float = 30.0
+    max_seconds: float = 900.0
+    age_seconds: float = 259200.0
+
+    def pause(self, retries: int, jitter: float) -> timedelta:
+        """The pause after ``retries`` earlier retries; ``jitter`` (0..1, drawn by the caller) takes up to a quarter."""
+        doubled = self.base_seconds * 2.0 ** min(retries, 62)
+        return timedelta(seconds=min(doubled, self.max_seconds) * (1.0 - 0.25 * jitter))
+
+    def exhausted(self, first_failed_at: datetime, now: datetime) -> bool:
+        """Whether tries end because the first failure is ``age_seconds`` or longer ago."""
+        return now - first_failed_at >= timedelta(seconds=self.age_seconds)

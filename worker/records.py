@@ -1,0 +1,248 @@
+"""The tables: studies, series, instances, events, runs, results and deliveries. No column holds a patient's identity.
+
+``Study.state`` is written by ``worker.studies`` alone; everything else in a row is written by who owns that step.
+"""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    Enum,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
+
+from worker.states import StudyState
+
+Identifier = BigInteger().with_variant(Integer, "sqlite")
+"""64-bit keys; SQLite counts only INTEGER PRIMARY KEY by itself (which has 64 bits there)."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime in UTC; naive values are refused. SQLite keeps it as text that sorts by time."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Convert to UTC; raise ValueError for a naive datetime."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a datetime without a time zone cannot be stored")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return the stored time as aware UTC."""
+        del dialect
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class DeliveryState(StrEnum):
+    """What one destination said about one result object."""
+
+    PENDING = "PENDING"
+    ACCEPTED = "ACCEPTED"
+    REFUSED = "REFUSED"
+
+
+class NoteKind(StrEnum):
+    """Kinds of events that are not moves; the kind of a move is its ``states.Cause``."""
+
+    CREATED = "CREATED"
+    REVISED_INSTANCE = "REVISED_INSTANCE"
+
+
+class Base(DeclarativeBase):
+    """Base of all tables; constraints have stable names, so that migrations can speak of them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - the class attribute that SQLAlchemy documents
+        datetime: UtcDateTime(),
+        dict[str, Any]: JSON(),
+        StudyState: Enum(StudyState, native_enum=False, length=16),
+        DeliveryState: Enum(DeliveryState, native_enum=False, length=16),
+    }
+
+
+class Study(Base):
+    """One study by its Study Instance UID; ``generation`` counts the sets of instances (and of results) that it had.
+
+    ``attempts`` counts every claim and never falls: it is the fencing number of a lease. ``crashes`` counts claims
+    that never reported back in this generation; ``retries`` and ``first_failed_at`` serve the back-off of what is
+    transient. ``receiving_since`` is when the study last entered RECEIVING.
+    """
+
+    __tablename__ = "studies"
+    __table_args__ = (
+        Index(None, "state", "priority", "created_at"),
+        Index(None, "state", "last_received_at"),
+        Index(None, "lease_expires_at"),
+    )
+
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(String(64), unique=True)
+    state: Mapped[StudyState]
+    generation: Mapped[int] = mapped_column(default=1)
+    priority: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime]
+    receiving_since: Mapped[datetime]
+    last_received_at: Mapped[datetime]
+    completed_by: Mapped[str | None] = mapped_column(String(16))
+    attempts: Mapped[int] = mapped_column(default=0)
+    crashes: Mapped[int] = mapped_column(default=0)
+    retries: Mapped[int] = mapped_column(default=0)
+    first_failed_at: Mapped[datetime | None]
+    lease_token: Mapped[str | None] = mapped_column(String(36))
+    lease_expires_at: Mapped[datetime | None]
+    progress: Mapped[str | None] = mapped_column(String(64))
+    progressed_at: Mapped[datetime | None]
+    not_before: Mapped[datetime | None]
+    dispatched_at: Mapped[datetime | None]
+    failure_code: Mapped[str | None] = mapped_column(String(32))
+    failure_text: Mapped[str | None] = mapped_column(Text)
+    calling_ae_title: Mapped[str] = mapped_column(String(16))
+    peer_address: Mapped[str] = mapped_column(String(64))
+
+    events: Mapped[list["StudyEvent"]] = relationship(order_by="StudyEvent.id", viewonly=True)
+
+
+class Series(Base):
+    """One series of a study and, after its selection, whether it was ``chosen`` and why (``verdict``)."""
+
+    __tablename__ = "series"
+    __table_args__ = (UniqueConstraint("study_id", "series_instance_uid"),)
+
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
+    series_instance_uid: Mapped[str] = mapped_column(String(64))
+    modality: Mapped[str | None] = mapped_column(String(16))
+    chosen: Mapped[bool | None]
+    verdict: Mapped[str | None] = mapped_column(Text)
+
+
+class Instance(Base):
+    """One instance as stored; the same SOP Instance UID with other bytes is a further row, with ``revision`` set."""
+
+    __tablename__ = "instances"
+    __table_args__ = (UniqueConstraint("study_id", "sop_instance_uid", "sha256"), Index(None, "path"))
+
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
+    series_id: Mapped[int] = mapped_column(ForeignKey("series.id"), index=True)
+    sop_class_uid: Mapped[str] = mapped_column(String(64))
+    sop_instance_uid: Mapped[str] = mapped_column(String(64))
+    sha256: Mapped[str] = mapped_column(String(64))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    path: Mapped[str] = mapped_column(String(255))
+    transfer_syntax_uid: Mapped[str] = mapped_column(String(64))
+    received_at: Mapped[datetime]
+    association_id: Mapped[str] = mapped_column(String(64))
+    calling_ae_title: Mapped[str] = mapped_column(String(16))
+    revision: Mapped[bool] = mapped_column(default=False)
+
+
+class StudyEvent(Base):
+    """One line of a study's timeline, written in the transaction of what it tells."""
+
+    __tablename__ = "study_events"
+
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"), index=True)
+    at: Mapped[datetime]
+    kind: Mapped[str] = mapped_column(String(32))
+    old_state: Mapped[StudyState | None]
+    new_state: Mapped[StudyState | None]
+    generation: Mapped[int]
+    detail: Mapped[str] = mapped_column(Text, default="")
+
+
+class Run(Base):
+    """One finished analysis: the bundle that made it, its findings and the manifest that lets it be repeated."""
+
+    __tablename__ = "runs"
+    __table_args__ = (UniqueConstraint("study_id", "generation"),)
+
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
+    generation: Mapped[int]
+    created_at: Mapped[datetime]
+    bundle_name: Mapped[str] = mapped_column(String(64))
+    bundle_version: Mapped[str] = mapped_column(String(32))
+    bundle_sha256: Mapped[str] = mapped_column(String(64))
+    findings: Mapped[dict[str, Any]]
+    manifest: Mapped[dict[str, Any]]
+    seconds: Mapped[float]
+
+    results: Mapped[list["ResultObject"]] = relationship(order_by="ResultObject.id", back_populates="run")
+
+
+class ResultObject(Base):
+    """One encoded result; its bytes lie in the results store under ``path`` and never change."""
+
+    __tablename__ = "result_objects"
+    __table_args__ = (UniqueConstraint("run_id", "kind"),)
+
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
+    kind: Mapped[str] = mapped_column(String(32))
+    sop_class_uid: Mapped[str] = mapped_column(String(64))
+    sop_instance_uid: Mapped[str] = mapped_column(String(64), index=True)
+    path: Mapped[str] = mapped_column(String(255))
+    sha256: Mapped[str] = mapped_column(String(64))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+
+    run: Mapped[Run] = relationship(back_populates="results")
+    deliveries: Mapped[list["Delivery"]] = relationship(order_by="Delivery.id", back_populates="result_object")
+
+
+class Delivery(Base):
+    """One result object on its way to one destination (``AET@HOST:PORT``); ``last_status`` is the C-STORE status."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (UniqueConstraint("result_object_id", "destination"),)
+
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True)
+    result_object_id: Mapped[int] = mapped_column(ForeignKey("result_objects.id"))
+    destination: Mapped[str] = mapped_column(String(300))
+    state: Mapped[DeliveryState] = mapped_column(default=DeliveryState.PENDING)
+    attempts: Mapped[int] = mapped_column(default=0)
+    last_status: Mapped[int | None]
+    comment: Mapped[str | None] = mapped_column(String(255))
+    next_attempt_at: Mapped[datetime | None]
+    accepted_at: Mapped[datetime | None]
+
+    result_object: Mapped[ResultObject] = relationship(back_populates="deliveries")
+
+
+def insert_once(session: Session, table: type["Study | Series | Instance"], values: dict[str, Any]) -> int | None:
+    """Insert a row and return its key, or None when a unique constraint says that it is there already.
+
+    Safe against other processes that insert the same row at the same time.
+    """
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    statement = insert(table).values(values).on_conflict_do_nothing().returning(table.id)
+    return session.connection().execute(statement).scalar_one_or_none()

@@ -1,0 +1,331 @@
+"""Everything a site can set: one frozen value, read once from CSPINE_* variables. Nothing else reads the environment.
+
+``python -m worker.settings`` prints the table of all variables as Markdown, as the README shows it.
+"""
+
+import dataclasses
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from dicom_node.node import AETitle, Peer
+
+PREFIX = "CSPINE_"
+_LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_SIZE = re.compile(r"(\d+)\s*([KMGT]i?B?|B?)", re.IGNORECASE)
+_DEVICE_UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
+
+
+class SettingsError(ValueError):
+    """A setting that cannot be used; the message names each variable and says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """How one setting is read and explained.
+
+    ``parse`` turns the text of the variable into the value and raises ValueError with what is expected;
+    ``minimum`` and ``maximum`` bound numbers; a ``secret`` may also come from the file named by CSPINE_<NAME>_FILE.
+    """
+
+    help: str
+    parse: Callable[[str], Any]
+    minimum: float | None = None
+    maximum: float | None = None
+    secret: bool = False
+    default_text: str | None = None
+
+
+def _size(text: str) -> int:
+    """Bytes from ``10GiB``, ``512M`` or a plain number (units are powers of 1024)."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError("expected a size such as 512MiB or 4GiB")
+    unit = match.group(2).upper()[:1]
+    return int(match.group(1)) << 10 * "BKMGT".index(unit or "B")
+
+
+def _number(text: str) -> float:
+    """A finite decimal number; NaN and infinity are no settings."""
+    if re.fullmatch(r"\d+(\.\d+)?", text) is None:
+        raise ValueError("expected a positive decimal number such as 30 or 2.5")
+    return float(text)
+
+
+def _whole(text: str) -> int:
+    if re.fullmatch(r"\d+", text) is None:
+        raise ValueError("expected a whole number")
+    return int(text)
+
+
+def _log_level(text: str) -> str:
+    if text.upper() not in _LOG_LEVELS:
+        raise ValueError(f"expected one of {', '.join(_LOG_LEVELS)}")
+    return text.upper()
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if urlsplit(text).scheme not in schemes:
+            raise ValueError(f"expected a URL that begins with {', '.join(f'{scheme}:' for scheme in schemes)}")
+        return text
+
+    return parse
+
+
+def _uid(text: str) -> str:
+    if len(text) > 64 or _DEVICE_UID.fullmatch(text) is None:
+        raise ValueError("expected a UID of at most 64 characters, digits and periods (PS3.5 Section 9.1)")
+    return text
+
+
+def _ae_titles(text: str) -> frozenset[str]:
+    return frozenset(str(AETitle(part.strip())) for part in text.split(",") if part.strip())
+
+
+def _about(meaning: str, parse: Callable[[str], Any], *bounds: float, **more: Any) -> dict[str, Option]:
+    """The metadata of a field: its Option; ``bounds`` are the minimum and the maximum of a number."""
+    return {"option": Option(meaning, parse, *bounds, **more)}
+
+
+_parse_database_url = _url("sqlite", "postgresql", "postgres", "postgresql+psycopg")
+_parse_broker_url = _url("redis", "rediss", "redis+socket", "unix")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Settings:
+    """The configuration of every process; see the table (``as_markdown``) for what each field means."""
+
+    data_dir: Path = field(
+        default=Path("cspine-data"),
+        metadata=_about(
+            "Folder of everything this installation keeps: spool, database, results. Must be on a local disk.", Path
+        ),
+    )
+    ae_title: str = field(
+        default="CSPINE",
+        metadata=_about("AE title of this node, as called by peers and as calling towards them.", AETitle),
+    )
+    host: str = field(
+        default="127.0.0.1",
+        metadata=_about("Address that the listener binds. Set it to a LAN address to accept peers.", str),
+    )
+    port: int = field(
+        default=11112, metadata=_about("TCP port of the listener; 0 takes any free port.", _whole, 0, 65535)
+    )
+    allowed_calling_ae_titles: frozenset[str] = field(
+        default=frozenset(),
+        metadata=_about("AE titles that may send, separated by commas. Empty: any.", _ae_titles, default_text="any"),
+    )
+    destination: Peer | None = field(
+        default=None,
+        metadata=_about("PACS that receives the results, as AETITLE@HOST:PORT.", Peer.parse, default_text="none"),
+    )
+    database_url: str | None = field(
+        default=None,
+        metadata=_about(
+            "Database: postgresql://USER:PASSWORD@HOST/NAME, or sqlite:///PATH.",
+            _parse_database_url,
+            secret=True,
+            default_text="SQLite in the data folder",
+        ),
+    )
+    broker_url: str | None = field(
+        default=None,
+        metadata=_about(
+            "Redis or Valkey that rings the workers: redis://HOST:PORT/0.",
+            _parse_broker_url,
+            secret=True,
+            default_text="embedded Valkey in the data folder",
+        ),
+    )
+    bundle_path: Path | None = field(
+        default=None, metadata=_about("Folder of the model bundle.", Path, default_text="the bundle in the package")
+    )
+    quiet_seconds: float = field(
+        default=30.0, metadata=_about("A study is complete when no instance came for this long.", _number, 0.1, 3600)
+    )
+    max_receiving_seconds: float = field(
+        default=3600.0,
+        metadata=_about("A study that still receives after this long is analyzed with what is there.", _number, 1),
+    )
+    sweep_seconds: float = field(
+        default=2.0, metadata=_about("Pause between two sweeps of the clerk.", _number, 0.05, 60)
+    )
+    ring_again_seconds: float = field(
+        default=30.0,
+        metadata=_about("A waiting study that no worker took is announced again after this long.", _number, 0.1, 3600),
+    )
+    lease_seconds: float = field(
+        default=60.0,
+        metadata=_about("A worker that shows no progress for this long loses the study.", _number, 0.5, 3600),
+    )
+    max_attempts: int = field(
+        default=3,
+        metadata=_about("A study that crashed its worker this many times is FAILED (code POISON).", _whole, 1, 100),
+    )
+    retry_base_seconds: float = field(
+        default=30.0,
+        metadata=_about("First pause before something transient is tried again; it doubles each time.", _number, 0.01),
+    )
+    retry_max_seconds: float = field(default=900.0, metadata=_about("Longest pause between two tries.", _number, 0.01))
+    retry_age_seconds: float = field(
+        default=259200.0, metadata=_about("Tries end after this long (72 h) and the study is FAILED.", _number, 0)
+    )
+    min_free_bytes: int = field(
+        default=4 * 1024**3,
+        metadata=_about("Below this free space instances are refused with 0xA700.", _size, 0, default_text="4GiB"),
+    )
+    max_associations: int = field(
+        default=64,
+        metadata=_about("Associations that are served at the same time; more are rejected.", _whole, 1, 1000),
+    )
+    reading_memory_bytes: int = field(
+        default=8 * 1024**3,
+        metadata=_about("Memory limit of the process that decodes a study.", _size, 256 * 1024**2, default_text="8GiB"),
+    )
+    reading_seconds: float = field(
+        default=300.0, metadata=_about("Time limit of the process that decodes a study.", _number, 1)
+    )
+    reading_voxels: int = field(
+        default=2**31, metadata=_about("Largest volume, in voxels, that is decoded.", _whole, 1)
+    )
+    device_uid: str | None = field(
+        default=None,
+        metadata=_about("Device UID written into every result.", _uid, default_text="made from the serial number"),
+    )
+    device_serial: str = field(
+        default="", metadata=_about("Serial number of this installation, written into every result.", str)
+    )
+    site: str = field(default="", metadata=_about("Name of the site, shown in the console and the logs.", str))
+    log_level: str = field(default="INFO", metadata=_about(f"One of {', '.join(_LOG_LEVELS)}.", _log_level))
+
+    def __post_init__(self) -> None:
+        problems = [problem for item in dataclasses.fields(self) for problem in self._problems(item)]
+        if self.retry_max_seconds < self.retry_base_seconds:
+            problems.append(f"{PREFIX}RETRY_MAX_SECONDS is below {PREFIX}RETRY_BASE_SECONDS: raise it")
+        if problems:
+            raise SettingsError("; ".join(problems))
+
+    def _problems(self, item: "dataclasses.Field[Any]") -> list[str]:
+        option: Option = item.metadata["option"]
+        value = getattr(self, item.name)
+        if option.minimum is not None and value < option.minimum:
+            return [f"{variable(item.name)} is {value}: set it to {option.minimum:g} or more"]
+        if option.maximum is not None and value > option.maximum:
+            return [f"{variable(item.name)} is {value}: set it to {option.maximum:g} or less"]
+        return []
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Self:
+        """Read every CSPINE_* variable; raise one SettingsError that names all that are wrong."""
+        values: dict[str, Any] = {}
+        problems: list[str] = []
+        for item in dataclasses.fields(cls):
+            option: Option = item.metadata["option"]
+            try:
+                text = _text(environ, item.name, option)
+                if text is not None:
+                    values[item.name] = option.parse(text)
+            except (ValueError, OSError) as error:
+                problems.append(_problem(item.name, option, error))
+        if problems:
+            raise SettingsError("; ".join(problems))
+        return cls(**values)
+
+    @property
+    def spool_dir(self) -> Path:
+        """Folder of the instances as received."""
+        return self.data_dir / "spool"
+
+    @property
+    def results_dir(self) -> Path:
+        """Folder of the encoded results."""
+        return self.data_dir / "results"
+
+    @property
+    def scratch_dir(self) -> Path:
+        """Folder of files that no process needs after it ended."""
+        return self.data_dir / "scratch"
+
+    @property
+    def effective_database_url(self) -> str:
+        """The database URL to open: the configured one, or SQLite in the data folder."""
+        return self.database_url or f"sqlite:///{(self.data_dir / 'cspine.sqlite3').absolute()}"
+
+    def __repr__(self) -> str:
+        shown = []
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if item.metadata["option"].secret and value is not None:
+                value = masked(value)
+            shown.append(f"{item.name}={value!r}")
+        return f"Settings({', '.join(shown)})"
+
+
+def variable(name: str) -> str:
+    """The environment variable of the field ``name``."""
+    return PREFIX + name.upper()
+
+
+def masked(url: str) -> str:
+    """The URL as it may be shown: the user name, the password and the query are left out."""
+    parts = urlsplit(url)
+    place = parts.netloc.rpartition("@")
+    return f"{parts.scheme}://{'***@' if place[1] else ''}{place[2]}{parts.path}"
+
+
+def misspelled(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """One sentence for each CSPINE_* variable that looks like a setting but is none (shown by ``cspine doctor``)."""
+    known = {variable(item.name) for item in dataclasses.fields(Settings)}
+    known |= {f"{variable(item.name)}_FILE" for item in dataclasses.fields(Settings) if item.metadata["option"].secret}
+    sentences = []
+    for name in sorted(name for name in environ if name.startswith(PREFIX) and name not in known):
+        near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.8)
+        if near:
+            sentences.append(f"{name} is not a setting and has no effect: did you mean {near[0]}?")
+    return tuple(sentences)
+
+
+def as_markdown() -> str:
+    """The table of all settings for the README."""
+    lines = ["| Variable | Default | Meaning |", "|---|---|---|"]
+    for item in dataclasses.fields(Settings):
+        option: Option = item.metadata["option"]
+        default = option.default_text
+        if default is None:
+            default = f"`{item.default:g}`" if isinstance(item.default, float) else f"`{item.default}`"
+            default = "" if item.default == "" else default
+        also = f" May be given in a file named by `{variable(item.name)}_FILE`." if option.secret else ""
+        lines.append(f"| `{variable(item.name)}` | {default} | {option.help}{also} |")
+    return "\n".join(lines) + "\n"
+
+
+def _text(environ: Mapping[str, str], name: str, option: Option) -> str | None:
+    """The text of a setting, or None where it is not set (an empty variable counts as not set)."""
+    direct = environ.get(variable(name), "").strip()
+    path = environ.get(f"{variable(name)}_FILE", "").strip() if option.secret else ""
+    if direct and path:
+        raise ValueError(f"remove either this variable or {variable(name)}_FILE")
+    if path:
+        return Path(path).read_text(encoding="utf-8").strip() or None
+    return direct or None
+
+
+def _problem(name: str, option: Option, error: ValueError | OSError) -> str:
+    """A sentence for the operator; the value of a secret is never repeated."""
+    if isinstance(error, OSError):
+        return f"{variable(name)}_FILE cannot be read ({error.strerror}): name a readable file"
+    return f"{variable(name)} cannot be used: {error}. Meaning: {option.help}"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(as_markdown())
+    for sentence in misspelled(os.environ):
+        sys.stderr.write(sentence + "\n")

@@ -1,0 +1,166 @@
+"""What no event would trigger, found in the rows every few seconds: quiet studies, dead workers, bells to ring (again).
+
+The sweeps need the database alone; without a broker only the bells stay silent. Several clerks may sweep at once: rows
+that another one is looking at are passed over.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy.orm import Session
+
+from worker import studies
+from worker.database import Database
+from worker.failures import Failure, FailureCode
+from worker.ports import Bell, BellUnavailable, Clock
+from worker.records import Study
+from worker.settings import Settings
+from worker.states import Cause, StudyState
+from worker.studies import Move, Position
+
+logger = logging.getLogger(__name__)
+
+_LIMIT = 100
+"""Rows that one sweep moves in one transaction; the rest comes with the next sweep."""
+
+_WINDOW = 64
+"""Rows at the head of each queue that are rung: workers never lack a message, the broker never holds thousands."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepReport:
+    """How many studies one sweep moved or rang for; ``bell_answers`` is False when the broker did not take a ring."""
+
+    completed: int = 0
+    requeued: int = 0
+    poisoned: int = 0
+    rung: int = 0
+    bell_answers: bool = True
+
+
+class Sweeps:
+    """All sweeps, over one database; SQLAlchemyError when that cannot be reached, and the next run makes up for it."""
+
+    def __init__(self, database: Database, settings: Settings, bell: Bell, clock: Clock) -> None:
+        self._database = database
+        self._settings = settings
+        self._bell = bell
+        self._clock = clock
+
+    def run(self) -> SweepReport:
+        """Run every sweep once."""
+        completed = self.complete_quiet()
+        requeued, poisoned = self.expire_leases()
+        rung, bell_answers = self.ring()
+        report = SweepReport(completed, requeued, poisoned, rung, bell_answers)
+        if report != SweepReport():
+            logger.info(
+                "swept: %d completed, %d leases expired, %d set aside, %d rung", completed, requeued, poisoned, rung
+            )
+        return report
+
+    def complete_quiet(self) -> int:
+        """RECEIVING to QUEUED where nothing came for the quiet period, or where receiving lasts for too long."""
+        now = self._clock()
+        quiet = Study.last_received_at <= now - timedelta(seconds=self._settings.quiet_seconds)
+        endless = Study.receiving_since <= now - timedelta(seconds=self._settings.max_receiving_seconds)
+        with self._database.transaction() as session:
+            rows = _lock(session, and_(Study.state == StudyState.RECEIVING, or_(quiet, endless)))
+            for row in rows:
+                silent_seconds = (now - row.last_received_at).total_seconds()
+                by = "quiet" if silent_seconds >= self._settings.quiet_seconds else "max age"
+                detail = f"nothing received for {silent_seconds:.0f} s" if by == "quiet" else "received for too long"
+                studies.transition(session, _position(row), Move(Cause.COMPLETED, now, detail, completed_by=by))
+        return len(rows)
+
+    def expire_leases(self) -> tuple[int, int]:
+        """Take studies back from workers that went silent; returns (waiting again, set aside as POISON)."""
+        now = self._clock()
+        poisoned = 0
+        with self._database.transaction() as session:
+            rows = _lock(session, Study.lease_expires_at <= now)
+            for row in rows:
+                crashes = row.crashes + 1
+                move = Move(Cause.LEASE_EXPIRED, now, f"no sign of life of attempt {row.attempts}")
+                if crashes >= self._settings.max_attempts:
+                    text = f"{crashes} attempts ended without an answer"
+                    move = Move(Cause.POISONED, now, text, failure=Failure(FailureCode.POISON, text))
+                    poisoned += 1
+                studies.transition(session, _position(row), move)
+        return len(rows) - poisoned, poisoned
+
+    def ring(self) -> tuple[int, bool]:
+        """Ring for the studies at the head of both queues; returns how many, and whether the bell answered.
+
+        Rung is marked afterwards: a ring that failed, or a process that died between, leads to another ring.
+        """
+        rung = 0
+        for state, ring in (
+            (StudyState.QUEUED, self._bell.ring_analysis),
+            (StudyState.SENDING, self._bell.ring_delivery),
+        ):
+            for position in self._due(state):
+                try:
+                    ring(position.study_id, position.generation)
+                except BellUnavailable as error:
+                    logger.warning("the broker does not answer, the bell rings later", extra={"reason": str(error)})
+                    return rung, False
+                self._mark(position)
+                rung += 1
+        return rung, True
+
+    def _due(self, state: StudyState) -> list[Position]:
+        """The studies at the head of the queue that were not rung for lately."""
+        now = self._clock()
+        lately = now - timedelta(seconds=self._settings.ring_again_seconds)
+        ready = (
+            select(Study.id, Study.state, Study.generation, Study.lease_token, Study.dispatched_at)
+            .where(
+                Study.state == state,
+                Study.lease_token.is_(None),
+                or_(Study.not_before.is_(None), Study.not_before <= now),
+            )
+            .order_by(Study.priority.desc(), Study.created_at, Study.id)
+            .limit(_WINDOW)
+        )
+        with self._database.reading() as session:
+            rows = session.execute(ready).all()
+        return [_position(row) for row in rows if row.dispatched_at is None or row.dispatched_at <= lately]
+
+    def _mark(self, position: Position) -> None:
+        """Remember the ring, unless the study moved meanwhile (which began a new wait or ended this one)."""
+        statement = (
+            update(Study)
+            .where(
+                Study.id == position.study_id,
+                Study.state == position.state,
+                Study.generation == position.generation,
+                Study.lease_token.is_(None),
+            )
+            .values(dispatched_at=self._clock())
+        )
+        with self._database.transaction() as session:
+            session.connection().execute(statement)
+
+
+def _lock(session: Session, condition: ColumnElement[bool]) -> Sequence[Any]:
+    """The rows that meet the condition, held until the transaction ends; rows that another holds are left out."""
+    columns = (
+        Study.id,
+        Study.state,
+        Study.generation,
+        Study.lease_token,
+        Study.last_received_at,
+        Study.attempts,
+        Study.crashes,
+    )
+    query = select(*columns).where(condition).order_by(Study.id).limit(_LIMIT).with_for_update(skip_locked=True)
+    return session.execute(query).all()
+
+
+def _position(row: Any) -> Position:
+    return Position(row.id, row.state, row.generation, row.lease_token)
