@@ -1,5 +1,10 @@
 """The errors of the DICOM side, each permanent (the input or the peer's answer will not change) or transient."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dicom_node.selection import SeriesVerdict
+
 
 class DicomNodeError(Exception):
     """Base of all errors of this package.
@@ -38,19 +43,29 @@ class OutOfResources(DicomNodeError):
     permanent = False
 
 
-class Ineligible(DicomNodeError):
+class ReadingError(DicomNodeError):
+    """Base of what ends the reading of a study.
+
+    ``verdicts`` say of each series why it was not analyzed, ``notes`` which files were left out; both may be empty.
+    """
+
+    verdicts: "tuple[SeriesVerdict, ...]" = ()
+    notes: tuple[str, ...] = ()
+
+
+class Ineligible(ReadingError):
     """Nothing in the study is for this product (no CT, a localizer only, ...): the study ends SKIPPED."""
 
     code = "INELIGIBLE"
 
 
-class UnusableSeries(DicomNodeError):
+class UnusableSeries(ReadingError):
     """The chosen series cannot be read as a volume (truncated, no pixel data, ...): the study ends FAILED."""
 
     code = "UNUSABLE_SERIES"
 
 
-class ReadingAborted(DicomNodeError):
+class ReadingAborted(ReadingError):
     """The reading child exceeded its time or memory limit or died: the study ends FAILED, the input is kept."""
 
     code = "READING_ABORTED"

@@ -17,7 +17,7 @@ _COSINE_TOLERANCE = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """Where a frame lies: position (mm), orthonormal cosines of rows then columns, pixel spacing (row, column) in mm."""
+    """Where a frame lies: position (mm), unit cosines of rows then columns, pixel spacing (row, column) in mm."""
 
     position: tuple[float, float, float]
     orientation: tuple[float, float, float, float, float, float]

@@ -17,13 +17,19 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.filereader import read_dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from dicom_node.allowed_attributes import COMMON_ATTRIBUTES, FRAME_ATTRIBUTES
 from dicom_node.elements import PIXEL_DATA, Walk
 from dicom_node.errors import InvalidInstance
 from dicom_node.part10 import read_file_meta
-from dicom_node.sanitize import COMMON_ATTRIBUTES, FRAME_ATTRIBUTES
 from dicom_node.transfer_syntaxes import is_explicit
 
-NEEDED_BESIDES = ("SpecificCharacterSet", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleType", "GantryDetectorTilt")
+NEEDED_BESIDES = (
+    "SpecificCharacterSet",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "RescaleType",
+    "GantryDetectorTilt",
+)
 MAXIMUM_VALUE_BYTES = 64 * 1024
 MAXIMUM_FRAME_BYTES = 16 * 1024
 MAXIMUM_GROUPS_BYTES = 64 * 1024 * 1024

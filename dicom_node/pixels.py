@@ -7,12 +7,13 @@ the code stream claims was compared with Rows and Columns.
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.encaps import generate_frames
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
 from dicom_node.errors import UnusableSeries
@@ -26,7 +27,7 @@ _J2K_START = b"\xff\x4f\xff\x51"
 _JPEG_FRAME_MARKERS = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7})
 
 
-def pixel_problem(file: InstanceFile, frames: int) -> str:
+def pixel_problem(file: InstanceFile, frames: int) -> str:  # noqa: PLR0911 - one return a reason
     """Why a file's pixels cannot be CT values, judged by its header alone; an empty text when they can."""
     dataset = file.dataset
     rows, columns = dataset.get("Rows"), dataset.get("Columns")
@@ -146,7 +147,7 @@ def _one_fragment(code_stream: bytes) -> bytes:
     return item + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
 
 
-def _decoder_options(frame: Frame) -> dict[str, object]:
+def _decoder_options(frame: Frame) -> dict[str, Any]:
     """The Image Pixel attributes as pydicom's decoders take them."""
     dataset = frame.file.dataset
     return {

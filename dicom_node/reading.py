@@ -41,9 +41,7 @@ def read_study(paths: Sequence[Path], scratch: Path, limits: ReadingLimits | Non
     scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name in (ANSWER_NAME, VOLUME_NAME):
         (scratch / name).unlink(missing_ok=True)
-    request = ReadingRequest(
-        tuple(str(path.absolute()) for path in paths), str(scratch.absolute()), limits
-    )
+    request = ReadingRequest(tuple(str(path.absolute()) for path in paths), str(scratch.absolute()), limits)
     status = _run_child(request)
     if not (scratch / ANSWER_NAME).exists():
         raise ReadingAborted(_epitaph(status))

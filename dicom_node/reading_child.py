@@ -16,10 +16,9 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from pydicom import Dataset, config
+from pydicom import config
 
 from dicom_node.errors import DicomNodeError, Ineligible, OutOfResources, ReadingAborted, UnusableSeries
-from dicom_node.frames import Frame
 from dicom_node.hu_scale import HUScale, judge
 from dicom_node.pixels import write_hu
 from dicom_node.reading_exchange import (
@@ -31,7 +30,6 @@ from dicom_node.reading_exchange import (
     error_answer,
     reading_answer,
 )
-from dicom_node.sanitize import sanitize
 from dicom_node.selection import Selection, SeriesVerdict, choose
 from dicom_node.series import CTSeries
 from dicom_node.stacks import PlacedStack
@@ -76,7 +74,7 @@ class Reading:
         return stacks, incomplete
 
     def _series(self, placed: PlacedStack, *, incomplete: bool) -> CTSeries:
-        """The placed stack as a series with its voxels in the volume file."""
+        """The placed stack as a series with its voxels in the volume file; its headers are sanitized in the answer."""
         first = placed.frames[0]
         shape = (len(placed.frames), first.rows, first.columns)
         volume = self._volume(shape)
@@ -85,7 +83,9 @@ class Reading:
         warnings = list(placed.warnings)
         scale = judge(volume)
         if scale is HUScale.WRONG:
-            raise UnusableSeries("The values are not Hounsfield units: air or soft tissue is not where it must be.", code="HU_SCALE")
+            raise UnusableSeries(
+                "The values are not Hounsfield units: air or soft tissue is not where it must be.", code="HU_SCALE"
+            )
         if scale is HUScale.DOUBTFUL:
             warnings.append(Limitation.HU_SCALE)
         if incomplete and Limitation.MISSING_SLICES not in warnings:
@@ -94,7 +94,7 @@ class Reading:
         return CTSeries(
             hu=volume,
             placement=placed.placement,
-            headers=_headers([file.dataset for file in files]),
+            headers=tuple(file.dataset for file in files),
             series_instance_uid=str(first.file.dataset.SeriesInstanceUID),
             transfer_syntax_uid=first.file.transfer_syntax_uid,
             warnings=tuple(warnings),
@@ -133,11 +133,6 @@ def _chosen(stacks: Sequence[Stack], selection: Selection) -> PlacedStack:
     raise Ineligible(" ".join(["No series of the study can be analyzed.", *reasons[:3]]))
 
 
-def _headers(datasets: Sequence[Dataset]) -> tuple[Dataset, ...]:
-    """The headers as they are: they are sanitized when the answer is written."""
-    return tuple(datasets)
-
-
 def limit_resources(limits: ReadingLimits) -> None:
     """Bind this process to its limits, without core files, and to its parent's life (Linux)."""
     for kind, value in (
@@ -159,11 +154,10 @@ def answer(request: ReadingRequest) -> dict[str, Any]:
     except DicomNodeError as error:
         return error_answer(error, reading.verdicts, reading.notes)
     except MemoryError:
-        error = ReadingAborted("Reading the study needs more memory than is allowed.", code="READING_MEMORY")
-        return error_answer(error, reading.verdicts, reading.notes)
+        ending: DicomNodeError = ReadingAborted("Reading needs more memory than is allowed.", code="READING_MEMORY")
     except OSError:
-        error = OutOfResources("The scratch folder cannot take the volume.")
-        return error_answer(error, reading.verdicts, reading.notes)
+        ending = OutOfResources("The scratch folder cannot take the volume.")
+    return error_answer(ending, reading.verdicts, reading.notes)
 
 
 def main() -> None:
@@ -182,8 +176,6 @@ def main() -> None:
     sys.excepthook = say_how_it_ended
     path.write_text(json.dumps(answer(request)), "utf-8")
 
-
-__all__ = ["Frame", "Reading", "answer", "limit_resources", "main"]
 
 if __name__ == "__main__":
     main()

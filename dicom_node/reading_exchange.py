@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from dicom_node.errors import DicomNodeError, Ineligible, OutOfResources, ReadingAborted, UnusableSeries
+from dicom_node.allowed_attributes import COMMON_ATTRIBUTES, FRAME_ATTRIBUTES
+from dicom_node.errors import DicomNodeError, Ineligible, OutOfResources, ReadingAborted, ReadingError, UnusableSeries
 from dicom_node.header import is_uid
-from dicom_node.sanitize import COMMON_ATTRIBUTES, FRAME_ATTRIBUTES, sanitize
+from dicom_node.sanitize import sanitize
 from dicom_node.selection import SeriesVerdict
 from dicom_node.series import CTSeries, Placement
 from dicom_node.transfer_syntaxes import STORAGE_SYNTAXES
@@ -140,7 +141,9 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _verdict(item: Mapping[str, Any]) -> SeriesVerdict:
     uid = str(item["series_instance_uid"])
-    return SeriesVerdict(uid if is_uid(uid) else "", item["chosen"] is True, _sentence(item["reason"]), int(item["stack"]))
+    return SeriesVerdict(
+        uid if is_uid(uid) else "", item["chosen"] is True, _sentence(item["reason"]), int(item["stack"])
+    )
 
 
 def _sentence(text: object) -> str:
@@ -149,10 +152,13 @@ def _sentence(text: object) -> str:
 
 
 def _error(item: Mapping[str, Any], verdicts: tuple[SeriesVerdict, ...], notes: tuple[str, ...]) -> DicomNodeError:
-    code = "".join(character for character in str(item["code"])[:40] if character.isupper() or character in "_0123456789")
+    code = "".join(
+        character for character in str(item["code"])[:40] if character.isupper() or character in "_0123456789"
+    )
     error = _ERRORS[item["kind"]](_sentence(item["message"]), code=code or None)
-    error.verdicts = verdicts
-    error.notes = notes
+    if isinstance(error, ReadingError):
+        error.verdicts = verdicts
+        error.notes = notes
     return error
 
 

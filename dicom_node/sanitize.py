@@ -12,117 +12,17 @@ from pydicom import DataElement, Dataset
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.multival import MultiValue
 
+from dicom_node.allowed_attributes import (
+    COMMON_ATTRIBUTES,
+    EMPTY_TYPE_2,
+    FRAME_ATTRIBUTES,
+    IDENTIFIERS,
+    NESTED_ATTRIBUTES,
+    NUMBER_OF_VALUES,
+)
 from dicom_node.header import is_uid
 from dicom_node.malformed import value_of
 from dicom_node.timestamps import is_date, is_time
-
-EMPTY_TYPE_2 = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyDate",
-    "StudyTime",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-    "StudyID",
-    "SeriesNumber",
-    "Manufacturer",
-    "InstanceNumber",
-    "PositionReferenceIndicator",
-    "SliceThickness",
-)
-"""Attributes that results need present, added empty when missing (type 2 in PS3.3 C.7.1.1, C.7.2.1, C.7.6.2)."""
-
-IDENTIFIERS = frozenset({"PatientID", "IssuerOfPatientID", "AccessionNumber", "StudyID"})
-"""Texts that name something only when unchanged: emptied instead of cleaned."""
-
-FRAME_ATTRIBUTES = (
-    "SOPInstanceUID",
-    "InstanceNumber",
-    "AcquisitionNumber",
-    "AcquisitionDate",
-    "AcquisitionTime",
-    "ContentDate",
-    "ContentTime",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "SliceThickness",
-    "SpacingBetweenSlices",
-)
-
-COMMON_ATTRIBUTES = (
-    "SOPClassUID",
-    "ImageType",
-    "StudyDate",
-    "SeriesDate",
-    "StudyTime",
-    "SeriesTime",
-    "AccessionNumber",
-    "Modality",
-    "Manufacturer",
-    "ReferringPhysicianName",
-    "TimezoneOffsetFromUTC",
-    "StudyDescription",
-    "ProcedureCodeSequence",
-    "SeriesDescription",
-    "ManufacturerModelName",
-    "PatientName",
-    "PatientID",
-    "IssuerOfPatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "PatientAge",
-    "BodyPartExamined",
-    "DeviceSerialNumber",
-    "SoftwareVersions",
-    "ProtocolName",
-    "ConvolutionKernel",
-    "PatientPosition",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "StudyID",
-    "SeriesNumber",
-    "FrameOfReferenceUID",
-    "PositionReferenceIndicator",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "NumberOfFrames",
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "RescaleIntercept",
-    "RescaleSlope",
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
-)
-
-NESTED_ATTRIBUTES = frozenset(
-    {
-        *FRAME_ATTRIBUTES,
-        "CodeValue",
-        "CodingSchemeDesignator",
-        "CodingSchemeVersion",
-        "CodeMeaning",
-        "PixelMeasuresSequence",
-        "PlanePositionSequence",
-        "PlaneOrientationSequence",
-    }
-)
-"""What may stand inside the sequences that pass."""
-
-NUMBER_OF_VALUES = {
-    "ImagePositionPatient": 3,
-    "ImageOrientationPatient": 6,
-    "PixelSpacing": 2,
-    "ImageType": 0,
-    "SoftwareVersions": 0,
-}
-"""Exact number of values where it is not one; 0 stands for one or more."""
 
 TEXT_LENGTHS = {"SH": 16, "LO": 64, "PN": 64}
 MAXIMUM_VALUES = 32
@@ -210,6 +110,7 @@ def _clean_values(keyword: str, vr: str, values: list[object]) -> list[object] |
     expected = NUMBER_OF_VALUES.get(keyword, 1)
     if expected and len(values) != expected:
         return None
+    cleaned: list[object]
     if keyword in IDENTIFIERS:
         cleaned = [_identifier(str(value or ""), TEXT_LENGTHS[vr]) for value in values]
     else:

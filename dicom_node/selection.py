@@ -146,7 +146,9 @@ def _modality(summary: SeriesSummary) -> str:
 
 def _code(text: str) -> str:
     """A code string that may be shown: capitals, digits and spaces only."""
-    return "".join(character for character in text.upper() if character.isascii() and (character.isalnum() or character == " "))[:16]
+    return "".join(
+        character for character in text.upper() if character.isascii() and (character.isalnum() or character == " ")
+    )[:16]
 
 
 def _named(words: frozenset[str], summary: SeriesSummary) -> str:
@@ -161,7 +163,10 @@ _EXCLUSIONS: tuple[tuple[Callable[[SeriesSummary], bool], Callable[[SeriesSummar
         lambda s: bool(_named(_NOT_VOLUMES, s)),
         lambda s: f"Its image type is {_code(_named(_NOT_VOLUMES, s))}: not an original volume.",
     ),
-    (lambda s: s.unit not in {"", "HU", "US"}, lambda s: f"Its values are in {_code(s.unit)}, not in Hounsfield units."),
+    (
+        lambda s: s.unit not in {"", "HU", "US"},
+        lambda s: f"Its values are in {_code(s.unit)}, not in Hounsfield units.",
+    ),
     (lambda s: s.slices == 1 and not s.problem, lambda _: "It has one slice only."),
     (lambda s: bool(s.problem), lambda s: s.problem),
     (

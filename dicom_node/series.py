@@ -1,11 +1,12 @@
 """A CT series as a volume of HU with its geometry: out to the standard orientation, and masks home again.
 
 Arrays are (slice, row, column). The native frame holds the source's own slices; the standard frame is "FPL": indices
-grow toward feet, posterior and left. Geometry is highdicom's; nothing is resampled, so a mask comes home voxel by voxel.
+grow toward feet, posterior and left. Geometry is highdicom's; nothing is resampled, so masks come home voxel by voxel.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import highdicom
 import numpy as np
@@ -47,7 +48,7 @@ class Placement:
         for plane, index, row, column in zip(hu, self.slices, self.rows, self.columns, strict=True):
             grid[index, row : row + height, column : column + width] = plane
         filled = np.array(sorted(self.slices))
-        for below, above in zip(filled[:-1], filled[1:], strict=True):
+        for below, above in pairwise(filled):
             for index in range(below + 1, above):
                 weight = (index - below) / (above - below)
                 blend = (1.0 - weight) * grid[below].astype(np.float32) + weight * grid[above].astype(np.float32)
@@ -68,8 +69,8 @@ class Placement:
 class CTSeries:
     """One readable CT series: ``hu`` (int16, native frame) and the sanitized headers that results refer to.
 
-    ``headers`` has one data set per native slice, in order, or a single one for a multi-frame instance, whose frames are
-    the native slices in order. ``warnings`` are to be shown with every finding. ``spacing_mm`` is (slice, row, column).
+    ``headers`` has one data set per native slice, in order, or a single one for a multi-frame instance, whose frames
+    are the native slices in order. ``warnings`` are to be shown with every finding.
     """
 
     hu: NDArray[np.int16]

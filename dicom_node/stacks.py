@@ -1,11 +1,11 @@
-"""Slices of one series sorted into consistent stacks, and each stack placed in a regular grid (PS3.3 C.7.6.2.1.1).
+"""A stack of slices placed in a regular grid: order, spacing, gaps, repetitions, gantry tilt (PS3.3 C.7.6.2.1.1).
 
-A series may hold several stacks (two acquisitions, two kernels, a scout). What belongs together shares file form,
-matrix, spacing, orientation and frame of reference; acquisition, kernel and image type only tell stacks apart where
-their slices would collide otherwise, because scanners also count acquisitions up from slice to slice.
+Few missing slices are bridged: highdicom's volumes and the network need regular spacing, and naming levels needs the
+whole spine, so leaving out what lies beyond a gap would be worse than two interpolated slices. The warning
+MISSING_SLICES is shown, and masks are never written where no slice is. Longer gaps are refused.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import highdicom
@@ -20,7 +20,6 @@ from model.findings import Limitation
 SAME_POSITION_MM = 0.01
 POSITION_TOLERANCE_MM = 0.1
 POSITION_TOLERANCE_FRACTION = 0.01
-SAME_ORIENTATION = 1e-3
 MAXIMUM_MISSING_IN_A_ROW = 3
 MAXIMUM_GAP_MM = 5.0
 MAXIMUM_MISSING_FRACTION = 0.1
@@ -79,22 +78,10 @@ class PlacedStack:
     warnings: tuple[Limitation, ...]
 
 
-def split(frames: Sequence[Frame]) -> list[list[Frame]]:
-    """The frames of one series in consistent stacks, in the order of their first frame; without a plane: their own."""
-    stacks: list[list[Frame]] = []
-    for group in _grouped(frames, _form):
-        if group[0].plane is None:
-            stacks.append(group)
-            continue
-        for aligned in _aligned(group):
-            stacks += _separated(aligned, (_acquisition, _kernel, _image_type))
-    return stacks
-
-
 def spread(frames: Sequence[Frame]) -> Spread:
     """How the frames (two or more, all with planes of one orientation) lie along their normal."""
     planes = [frame.plane for frame in frames if frame.plane is not None]
-    unit = _geometry(planes[0], frames[0], spacing_mm=1.0, slices=1)
+    unit = stack_geometry(planes[0], frames[0], spacing_mm=1.0, slices=1)
     indices = unit.map_reference_to_indices(np.array([plane.position for plane in planes]))
     order = np.argsort(indices[:, 0], kind="stable")
     distances = indices[order, 0]
@@ -171,15 +158,15 @@ def _grid(first: Frame, lie: Spread, shifts: tuple[tuple[int, ...], tuple[int, .
         raise UnusableSeries("The slices have no position.", code="NO_POSITION")
     rows, columns = shifts
     slices = 1 + int(lie.steps.sum())
-    geometry = _geometry(first.plane, first, spacing_mm=lie.spacing_mm or 1.0, slices=slices)
+    geometry = stack_geometry(first.plane, first, spacing_mm=lie.spacing_mm or 1.0, slices=slices)
     if not any(rows) and not any(columns):
         return geometry
     padding = [(0, 0), (rows[0], max(rows) - rows[0]), (columns[0], max(columns) - columns[0])]
     return geometry.pad(padding)
 
 
-def _geometry(plane: Plane, frame: Frame, *, spacing_mm: float, slices: int) -> highdicom.VolumeGeometry:
-    """highdicom's geometry of a stack that starts at this plane."""
+def stack_geometry(plane: Plane, frame: Frame, *, spacing_mm: float, slices: int) -> highdicom.VolumeGeometry:
+    """The geometry, as highdicom keeps it, of a stack that starts at this plane."""
     return highdicom.VolumeGeometry.from_attributes(
         image_position=plane.position,
         image_orientation=plane.orientation,
@@ -214,65 +201,3 @@ def _duplicates(ordered: Sequence[Frame], kept: NDArray[np.bool_]) -> tuple[tupl
         else:
             pairs.append((holder, frame))
     return tuple(pairs)
-
-
-def _separated(frames: list[Frame], keys: Sequence[Callable[[Frame], Hashable]]) -> list[list[Frame]]:
-    """The frames as they are if they make a clean stack or nothing parts them into clean ones."""
-    if len(frames) < 2 or not keys or spread(frames).clean:
-        return [frames]
-    parts = _grouped(frames, keys[0])
-    if len(parts) > 1 and len(parts) <= len(frames) // 2:
-        separated = [stack for part in parts for stack in _separated(part, keys[1:])]
-        largest = max(separated, key=len)
-        if len(largest) > 1 and spread(largest).clean:
-            return separated
-    return _separated(frames, keys[1:])
-
-
-def _aligned(frames: Sequence[Frame]) -> list[list[Frame]]:
-    """Frames by orientation, equal within rounding."""
-    groups: list[tuple[NDArray[np.float64], list[Frame]]] = []
-    for frame in frames:
-        if frame.plane is None:
-            continue
-        cosines = np.array(frame.plane.orientation)
-        for reference, members in groups:
-            if np.abs(reference - cosines).max() <= SAME_ORIENTATION:
-                members.append(frame)
-                break
-        else:
-            groups.append((cosines, [frame]))
-    return [members for _, members in groups]
-
-
-def _grouped(frames: Sequence[Frame], key: Callable[[Frame], Hashable]) -> list[list[Frame]]:
-    """Frames by a key, groups in the order of their first frame."""
-    groups: dict[Hashable, list[Frame]] = {}
-    for frame in frames:
-        groups.setdefault(key(frame), []).append(frame)
-    return list(groups.values())
-
-
-def _form(frame: Frame) -> Hashable:
-    plane = frame.plane
-    return (
-        frame.file.path if frame.multi_frame else None,
-        frame.rows,
-        frame.columns,
-        None if plane is None else tuple(round(value, 3) for value in plane.pixel_spacing_mm),
-        frame.frame_of_reference_uid,
-        "LOCALIZER" in frame.image_type,
-        "" if frame.rescale is None else frame.rescale.unit,
-    )
-
-
-def _acquisition(frame: Frame) -> Hashable:
-    return frame.acquisition
-
-
-def _kernel(frame: Frame) -> Hashable:
-    return frame.kernel
-
-
-def _image_type(frame: Frame) -> Hashable:
-    return frame.image_type

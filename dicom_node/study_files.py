@@ -12,13 +12,14 @@ import numpy as np
 
 from dicom_node.errors import InvalidInstance, UnusableSeries
 from dicom_node.frames import Frame, frames_of, numbers, text
+from dicom_node.grouping import split
 from dicom_node.header import is_uid
 from dicom_node.instance_file import InstanceFile, NotDicom, read_instance
 from dicom_node.malformed import MALFORMED
 from dicom_node.pixels import pixel_problem
 from dicom_node.reading_exchange import ReadingLimits
 from dicom_node.selection import SeriesSummary
-from dicom_node.stacks import PlacedStack, place, split
+from dicom_node.stacks import PlacedStack, place
 from dicom_node.transfer_syntaxes import STORAGE_CLASSES
 
 _PIXEL_CODES = {
