@@ -1,7 +1,7 @@
 """Whether a volume's values are Hounsfield units: air and soft tissue must lie where they do in every CT. Pure.
 
-A neck CT always shows air, outside of the body or in the airway, near −1000 HU, and soft tissue near 0. Vendors pad what
-lies outside of the reconstructed circle with one constant, so the lowest value does not count as air by itself.
+A neck CT always shows air, outside of the body or in the airway, near −1000 HU, and soft tissue near 0. Vendors pad
+what lies outside of the reconstructed circle with one constant, so the lowest value does not count as air by itself.
 """
 
 from enum import Enum
