@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,7 @@ class Anatomy:
     """
 
     labels: NDArray[np.uint8]
-    depth_mm: NDArray[np.float32]
+    depth_mm: NDArray[np.floating[Any]]
     tissue: NDArray[np.uint8]
     fracture: NDArray[np.bool_]
 

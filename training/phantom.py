@@ -17,7 +17,7 @@ from training.shapes import Field, Points, Solid, Spot
 from training.surroundings import Body, Curve, fill_tissues, hyoid, mandible, skull, teeth
 from training.vertebrae import BUILDS, rib, vertebra
 
-PITCH_MM = {1: 17.5, 2: 19.5, 3: 17.8, 4: 17.2, 5: 17.0, 6: 17.6, 7: 18.8, 8: 20.0}
+PITCH_MM = {1: 17.5, 2: 19.5, 3: 17.8, 4: 17.2, 5: 17.0, 6: 17.6, 7: 18.8, 8: 20.0, 9: 21.0, 10: 21.5}
 """Distance from the middle of one label to that of the next below it."""
 
 
@@ -82,21 +82,21 @@ def _rotation(tilt: float, turn: float, lean: float) -> NDArray[np.float32]:
 
 
 def random_column(rng: np.random.Generator) -> dict[int, Posture]:
-    """The postures of C1 to T2 (labels 1..9) in a random neck: size, lordosis or kyphosis, lean, turn."""
+    """The postures of C1 to T4 (numbered 1..11) in a random neck: size, lordosis or kyphosis, lean, turn."""
     size = rng.uniform(0.86, 1.12)
     lordosis = np.radians(rng.normal(14, 14))
     base = np.radians(rng.normal(0, 9))
     lean, bend = np.radians(rng.normal(0, 4)), np.radians(rng.normal(0, 4))
     head_turn = np.radians(rng.normal(0, 6))
-    labels = np.arange(1, 10)
-    tilts = base + lordosis * (labels - 4) / 3.5 + np.radians(rng.normal(0, 2.0, size=9))
-    tilts[7:] = tilts[6] + np.radians(6) * np.arange(1, 3)
-    leans = lean + bend * (labels - 4) / 4 + np.radians(rng.normal(0, 1.0, size=9))
-    turns = head_turn * np.clip((6 - labels) / 5, 0, 1) + np.radians(rng.normal(0, 1.5, size=9))
+    labels = np.arange(1, 12)
+    tilts = base + lordosis * (labels - 4) / 3.5 + np.radians(rng.normal(0, 2.0, size=11))
+    tilts[7:] = tilts[6] + np.radians(5) * np.arange(1, 5)
+    leans = lean + bend * (labels - 4) / 4 + np.radians(rng.normal(0, 1.0, size=11))
+    turns = head_turn * np.clip((6 - labels) / 5, 0, 1) + np.radians(rng.normal(0, 1.5, size=11))
     turns[0] += np.radians(rng.normal(0, 4))
     steps = {label: pitch * size * rng.uniform(0.95, 1.05) for label, pitch in PITCH_MM.items()}
     centres = {4: np.zeros(3)}
-    for label in (5, 6, 7, 8, 9):
+    for label in range(5, 12):
         middle = (tilts[label - 2] + tilts[label - 1]) / 2, (leans[label - 2] + leans[label - 1]) / 2
         centres[label] = centres[label - 1] + steps[label - 1] * _rotation(middle[0], 0, middle[1])[0]
     for label in (3, 2, 1):
@@ -159,11 +159,11 @@ class _Composer:
             lesion = np.full_like(bone, 99.0)
         bone, outline = bone * posture.scale + bumps, outline * posture.scale + bumps
         mine = (outline < 0) & (outline < self.outline[box])
-        self.labels[box][mine] = label
+        self.labels[box][mine] = label if label <= 9 else 0
         self.outline[box][mine] = outline[mine]
         np.minimum(self.depth[box], bone, out=self.depth[box])
         self.fracture[box][mine] = lesion[mine] < 2.5
-        if label in (8, 9):
+        if label > 7:
             self.add_bone(rib(build), posture, (Spot(-40, -60, -80), Spot(60, 50, 80)))
 
 
@@ -183,7 +183,7 @@ def make_anatomy(rng: np.random.Generator, grid: Grid, config: PhantomConfig) ->
     head = replace(column[1], rotation=_rotation(float(rng.normal(0, 0.12)), 0.0, float(rng.normal(0, 0.05))))
     body = Body.random(rng, table=config.table)
     curve = _curve(column)
-    tissue = fill_tissues(grid, curve, body, column[1].centre, column[7].centre, rng)
+    tissue = fill_tissues(grid, curve, body, (column[1].centre, column[7].centre), rng)
     wide = (Spot(-160, -130, -110), Spot(80, 130, 110))
     composer.add_bone(skull(rng), head, wide)
     drop = float(rng.uniform(18, 52))
@@ -203,7 +203,7 @@ def make_anatomy(rng: np.random.Generator, grid: Grid, config: PhantomConfig) ->
 
 def _fill_discs(tissue: NDArray[np.uint8], column: dict[int, Posture], composer: _Composer) -> None:
     """Discs between C2 and T2, in place."""
-    for label in range(2, 9):
+    for label in range(2, 11):
         above, below = column[label], column[label + 1]
         build = BUILDS.get(label, BUILDS[3])
         middle = Spot(*(float(x) for x in (np.array(above.centre) + np.array(below.centre)) / 2))

@@ -131,9 +131,10 @@ def _skin_mm(grid: Grid, curve: Curve, body: Body, c1: Spot, c7: Spot) -> Field:
 
 
 def fill_tissues(
-    grid: Grid, curve: Curve, body: Body, c1: Spot, c7: Spot, rng: np.random.Generator
+    grid: Grid, curve: Curve, body: Body, ends: tuple[Spot, Spot], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Soft tissue, air and table of the whole grid."""
+    """Soft tissue, air and table of the whole grid; ``ends`` are the middles of C1 and C7."""
+    c1, c7 = ends
     spacing = float(grid.w[1] - grid.w[0])
     cell = (22 / spacing, 9 / spacing, 9 / spacing)
     skin = _skin_mm(grid, curve, body, c1, c7)
@@ -161,12 +162,14 @@ def _fill_tubes(
     centre_v, centre_u = curve.at(along)
     v, u = grid.v[None, :, None], grid.u[None, None, :]
 
-    def oval(offset_v: Field, offset_u: Field, half_depth: NDArray[Any], half_width: NDArray[Any]) -> NDArray[np.bool_]:
+    def oval(
+        offset_v: NDArray[Any], offset_u: NDArray[Any], half_depth: NDArray[Any], half_width: NDArray[Any]
+    ) -> NDArray[np.bool_]:
         dv = (v - (centre_v + offset_v)[:, None, None]) / half_depth[:, None, None]
         du = (u - (centre_u + offset_u)[:, None, None]) / half_width[:, None, None]
         return np.asarray(dv * dv + du * du < 1)
 
-    one = np.ones_like(along)
+    one = np.ones(along.shape)
     wobble = smooth_noise(along.shape, (20,), rng)
     reach = np.clip((along - (c1.w + 55)) / 40, 0, 1)
     airway_v = -(body.airway + 13 + 14 * reach + 2 * wobble)

@@ -33,8 +33,10 @@ BUILDS: dict[int, Build] = {
     7: Build(11.8, 8.3, 7.5, 29.0, 11.0, 17.0, 2.0, bifid=False),
     8: Build(12.5, 8.8, 8.0, 31.0, 14.0, 25.0, 1.0, bifid=False),
     9: Build(12.0, 9.2, 8.6, 31.0, 19.0, 25.0, 0.0, bifid=False),
+    10: Build(11.8, 9.6, 8.9, 31.0, 22.0, 24.0, 0.0, bifid=False),
+    11: Build(11.8, 10.0, 9.1, 30.0, 25.0, 24.0, 0.0, bifid=False),
 }
-"""Label (3..7 = C3..C7, 8, 9 = T1, T2) to proportions."""
+"""Number (3..7 = C3..C7, 8..11 = T1..T4) to proportions."""
 
 
 def vary(build: Build, rng: np.random.Generator) -> Build:
@@ -78,7 +80,7 @@ def body(build: Build) -> Solid:
 
 
 def lower_cervical(build: Build) -> Solid:
-    """C3 to T2: body, pedicles, articular pillars, laminae, spinous and transverse processes."""
+    """C3 to T4: body, pedicles, articular pillars, laminae, spinous and transverse processes."""
     b, a, h = build.half_depth, build.half_width, build.half_height
     pillar = a + 8.0
     back = b + 15.0
@@ -166,7 +168,7 @@ AXIS_BUILD = Build(9.0, 7.8, 9.0, 15.0, 6.0, 8.0, 0.0, bifid=True)
 
 
 def vertebra(label: int, rng: np.random.Generator) -> tuple[Solid, Build]:
-    """The solid of one label (1..9 = C1..C7, T1, T2) for a random person, with its proportions."""
+    """The solid of one level (1..11 = C1..C7, T1..T4) for a random person, with its proportions."""
     if label == 1:
         return atlas(), Build(9.0, 9.0, 7.0, 0.0, 0.0, 0.0, 0.0, bifid=False)
     build = vary(AXIS_BUILD if label == 2 else BUILDS[label], rng)

@@ -1,0 +1,99 @@
+"""The embedded bundle gets all seven levels of the demo study and exactly its fracture right, in seconds."""
+
+import dataclasses
+import resource
+
+import numpy as np
+import pytest
+
+from model.bundle import load_bundle
+from model.errors import BundleError, PredictorOutOfMemory, UnusableVolume
+from model.findings import Limitation, Vertebra
+from model.predictor import Predictor, load_network
+from training.phantom import demo_phantom
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return Predictor(load_bundle())
+
+
+@pytest.fixture(scope="module")
+def demo():
+    return demo_phantom()
+
+
+@pytest.fixture(scope="module")
+def prediction(predictor, demo):
+    return predictor.predict(demo.hu, demo.spacing_mm)
+
+
+def test_all_seven_levels_of_the_demo_study_are_right(demo, prediction):
+    assert [finding.vertebra for finding in prediction.findings.vertebrae] == list(Vertebra)
+    assert prediction.labels.shape == demo.hu.shape
+    assert prediction.labels.dtype == np.uint8
+    for level in Vertebra:
+        truth, found = demo.labels == level, prediction.labels == level
+        assert 2 * (truth & found).sum() / (truth.sum() + found.sum()) > 0.7
+
+
+def test_exactly_the_fractured_level_of_the_demo_study_is_reported(demo, prediction):
+    assert {finding.vertebra for finding in prediction.findings.fractured} == set(demo.fractured)
+    assert prediction.findings.limitations == ()
+
+
+def test_a_study_of_two_hundred_slices_takes_seconds_and_little_memory(prediction):
+    assert set(prediction.seconds) == {"preprocess", "network", "postprocess"}
+    assert sum(prediction.seconds.values()) < 60, "30 s on two quiet cores; tests share theirs"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 3_500_000, "KiB, with the phantom's own arrays"
+
+
+def test_the_same_volume_gives_the_same_answer(predictor, demo, prediction):
+    again = predictor.predict(demo.hu.astype(np.float32), demo.spacing_mm)
+    assert again.findings == prediction.findings
+    assert np.array_equal(again.labels, prediction.labels)
+
+
+def test_a_volume_without_a_neck_has_no_levels_and_says_so(predictor):
+    answer = predictor.predict(np.full((40, 64, 64), -1000, dtype=np.int16), (1.0, 1.0, 1.0))
+    assert answer.findings.limitations == (Limitation.NO_LEVELS,)
+    assert not answer.labels.any()
+
+
+def test_what_is_no_volume_is_refused(predictor):
+    with pytest.raises(UnusableVolume):
+        predictor.predict(np.zeros((1, 4, 4), dtype=np.int16), (1.0, 1.0, 1.0))
+
+
+class _Exhausted:
+    """A network on a device whose memory holds only so many slices."""
+
+    def __init__(self, inner, slices):
+        self._inner = inner
+        self._slices = slices
+
+    def predict_on_batch(self, stack):
+        if len(stack) > self._slices:
+            raise MemoryError
+        return self._inner.predict_on_batch(stack)
+
+
+def test_half_the_batch_is_tried_when_memory_runs_out_and_then_a_transient_error_is_raised(predictor):
+    hu = np.full((40, 64, 64), 40, dtype=np.int16)
+    tight = object.__new__(Predictor)
+    tight.bundle = predictor.bundle
+    tight._memory_errors = predictor._memory_errors
+    tight._network = _Exhausted(predictor._network, 4)
+    assert tight.predict(hu, (1.0, 1.0, 1.0)).labels.shape == hu.shape
+    tight._network = _Exhausted(predictor._network, 0)
+    with pytest.raises(PredictorOutOfMemory) as error:
+        tight.predict(hu, (1.0, 1.0, 1.0))
+    assert not error.value.permanent
+
+
+@pytest.mark.parametrize("changes", [{"decoder": (64, 48, 32, 8)}, {"encoder": "absent"}, {"decoder": (64, 48)}])
+def test_weights_that_do_not_fit_the_network_are_refused(changes):
+    bundle = load_bundle()
+    other = dataclasses.replace(bundle, metadata=dataclasses.replace(bundle.metadata, **changes))
+    with pytest.raises(BundleError, match="do not fit"):
+        load_network(other)

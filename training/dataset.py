@@ -1,0 +1,145 @@
+"""Cases and training slices: anatomies from the phantom or an atlas, painted anew with every slice that is drawn."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from model.findings import Vertebra
+from model.preprocess import PreprocessConfig, normalize
+from training.anatomy import Anatomy, Grid, Tissue
+from training.atlas import Atlas, atlas_anatomy
+from training.augment import Contrast, paint
+from training.phantom import PhantomConfig, make_anatomy
+
+CASE_SHAPE = (192, 144, 92)
+
+
+@dataclass(frozen=True, slots=True)
+class SliceBatch:
+    """Network input (n, row, column, 3), level numbers (n, row, column) and fracture masks (n, row, column, 1)."""
+
+    images: NDArray[np.float32]
+    levels: NDArray[np.uint8]
+    fracture: NDArray[np.uint8]
+
+
+def random_levels(rng: np.random.Generator) -> frozenset[Vertebra]:
+    """Which levels of a training case are fractured: none in a third of the cases."""
+    if rng.random() < 0.33:
+        return frozenset()
+    return frozenset(level for level in Vertebra if rng.random() < 0.3)
+
+
+def make_case(seed: int, atlas: Atlas | None, spacing_mm: float = 1.2) -> Anatomy:
+    """The anatomy of one training case around the spine; with an atlas, from the atlas."""
+    rng = np.random.default_rng(seed)
+    extent = tuple(count * spacing_mm for count in CASE_SHAPE)
+    origin = (-rng.uniform(88, 118), -rng.uniform(0.5, 0.62) * extent[1], -0.5 * extent[2])
+    grid = Grid.centred(CASE_SHAPE, (spacing_mm,) * 3, origin)
+    fractured = random_levels(rng)
+    if atlas is not None:
+        anatomy = atlas_anatomy(atlas, rng, grid, fractured)
+    else:
+        config = PhantomConfig(
+            fractured=fractured, with_mandible=bool(rng.random() < 0.8), table=bool(rng.random() < 0.3)
+        )
+        anatomy = make_anatomy(rng, grid, config)
+    return Anatomy(anatomy.labels, anatomy.depth_mm.astype(np.float16), anatomy.tissue, anatomy.fracture)
+
+
+@dataclass(frozen=True, slots=True)
+class SliceConfig:
+    """Size of the training slices in voxels and how they are prepared."""
+
+    height: int = 176
+    width: int = 144
+    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
+
+
+class SliceSampler:
+    """Draws random 2.5-D training slices from cases."""
+
+    def __init__(self, cases: list[Anatomy], config: SliceConfig, rng: np.random.Generator) -> None:
+        self._cases = cases
+        self._config = config
+        self._rng = rng
+
+    def batch(self, count: int) -> SliceBatch:
+        """That many random slices."""
+        drawn = [self._one() for _ in range(count)]
+        images, levels, fracture = (np.stack(part) for part in zip(*drawn, strict=True))
+        return SliceBatch(images, levels, fracture[..., None])
+
+    def batches(self, count: int) -> Iterator[SliceBatch]:
+        """Batches without end."""
+        while True:
+            yield self.batch(count)
+
+    def _column(self, case: Anatomy) -> int:
+        width = case.labels.shape[2]
+        if self._rng.random() < 0.3 and case.fracture.any():
+            hit = np.flatnonzero(case.fracture.any(axis=(0, 1)))
+            return int(np.clip(self._rng.choice(hit), 2, width - 3))
+        spread = self._rng.normal(0, 13) if self._rng.random() < 0.8 else self._rng.uniform(-width / 2, width / 2)
+        return int(np.clip(round(width / 2 + spread), 2, width - 3))
+
+    def _one(self) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
+        rng = self._rng
+        case = self._cases[int(rng.integers(len(self._cases)))]
+        column = self._column(case)
+        sides = [-2, 0, 2] if rng.random() < 0.5 else [2, 0, -2]
+        index = self._window(case.labels.shape[:2])
+        stack = self._warped(case, column, sides, index)
+        spacing = (9.0, 1.2, 1.2)
+        hu = paint(stack, Contrast.random(rng), spacing, rng)
+        hu = self._cut(hu, stack)
+        image = normalize(hu, self._config.preprocess).transpose(1, 2, 0)
+        labels = np.where(stack.labels[1] <= 7, stack.labels[1], 0).astype(np.uint8)
+        return image, labels, stack.fracture[1].astype(np.uint8)
+
+    def _window(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """Indices into a case of every pixel: random place, zoom (1.05 to 1.4 mm voxels) and rotation."""
+        rng, height, width = self._rng, self._config.height, self._config.width
+        zoom, angle = rng.uniform(0.84, 1.2), np.radians(rng.normal(0, 7))
+        rows, columns = np.meshgrid(np.arange(height) - height / 2, np.arange(width) - width / 2, indexing="ij")
+        middle = shape[0] / 2 + rng.normal(0, 14), shape[1] / 2 + rng.normal(0, 6)
+        if rng.random() < 0.2:
+            middle = middle[0] + rng.uniform(-50, 50), middle[1]
+        return np.stack(
+            [
+                zoom * (rows * np.cos(angle) - columns * np.sin(angle)) + middle[0],
+                zoom * (rows * np.sin(angle) + columns * np.cos(angle)) + middle[1],
+            ]
+        )
+
+    def _warped(self, case: Anatomy, column: int, sides: list[int], index: NDArray[np.float64]) -> Anatomy:
+        """Three neighboring sagittal slices (channel, row, column) on the window's pixels."""
+        depth, labels, tissue, fracture = [], [], [], []
+        for side in sides:
+            at = column + side
+            shown = np.asarray(case.depth_mm[:, :, at], dtype=np.float32)
+            depth.append(ndimage.map_coordinates(shown, index, order=1, mode="constant", cval=20.0))
+            tissue.append(
+                ndimage.map_coordinates(case.tissue[:, :, at], index, order=0, mode="constant", cval=Tissue.AIR)
+            )
+        middle = case.labels[:, :, column], case.fracture[:, :, column].astype(np.uint8)
+        labels = [ndimage.map_coordinates(middle[0], index, order=0, mode="constant", cval=0)] * 3
+        fracture = [ndimage.map_coordinates(middle[1], index, order=0, mode="constant", cval=0) > 0] * 3
+        return Anatomy(np.stack(labels), np.stack(depth).astype(np.float32), np.stack(tissue), np.stack(fracture))
+
+    def _cut(self, hu: NDArray[np.float32], stack: Anatomy) -> NDArray[np.float32]:
+        """Sometimes the field of view ends early: air above, below or in front; labels there vanish too."""
+        rng = self._rng
+        height, width = hu.shape[1:]
+        keep = np.zeros(hu.shape[1:], dtype=np.bool_)
+        top = int(rng.uniform(0, 0.4) * height) if rng.random() < 0.25 else 0
+        bottom = height - (int(rng.uniform(0, 0.5) * height) if rng.random() < 0.35 else 0)
+        front = int(rng.uniform(0, 0.2) * width) if rng.random() < 0.2 else 0
+        keep[top:bottom, front:] = True
+        hu[:, ~keep] = -1000
+        stack.labels[:, ~keep] = 0
+        stack.fracture[:, ~keep] = False
+        return hu
