@@ -140,10 +140,39 @@ EXPLANATIONS: Mapping[FailureCode, Explanation] = {
 }
 
 
+FINER: Mapping[str, FailureCode] = {
+    "INSTANCE_MISMATCH": FailureCode.INVALID_INSTANCE,
+    "INSTANCE_TOO_LARGE": FailureCode.INVALID_INSTANCE,
+    "SPOOL_FULL": FailureCode.OUT_OF_RESOURCES,
+    "SPOOL_FAILED": FailureCode.OUT_OF_RESOURCES,
+    "DUPLICATE_POSITIONS": FailureCode.UNUSABLE_SERIES,
+    "GANTRY_TILT": FailureCode.UNUSABLE_SERIES,
+    "HU_SCALE": FailureCode.UNUSABLE_SERIES,
+    "IRREGULAR_SPACING": FailureCode.UNUSABLE_SERIES,
+    "MISSING_SLICES": FailureCode.UNUSABLE_SERIES,
+    "MIXED_PATIENTS": FailureCode.UNUSABLE_SERIES,
+    "MIXED_STUDIES": FailureCode.UNUSABLE_SERIES,
+    "NO_POSITION": FailureCode.UNUSABLE_SERIES,
+    "NO_RESCALE": FailureCode.UNUSABLE_SERIES,
+    "SHIFTED_SLICES": FailureCode.UNUSABLE_SERIES,
+    "TOO_LARGE": FailureCode.UNUSABLE_SERIES,
+    "TRUNCATED": FailureCode.UNUSABLE_SERIES,
+    "UNDECODABLE": FailureCode.UNUSABLE_SERIES,
+    "READING_MEMORY": FailureCode.READING_ABORTED,
+    "READING_TIMEOUT": FailureCode.READING_ABORTED,
+    "NO_PRESENTATION_CONTEXT": FailureCode.PEER,
+    "PEER_REFUSED": FailureCode.PEER,
+    "PEER_REJECTED": FailureCode.PEER,
+    "PEER_SILENT": FailureCode.PEER,
+    "PEER_UNREACHABLE": FailureCode.PEER,
+}
+"""Codes of ``dicom_node`` that say more precisely what a code of the table means; the reason beside them says it too."""
+
+
 def explain(code: str) -> Explanation:
-    """The explanation of ``code``; a finer code that the table lacks is explained as far as the table goes."""
+    """The explanation of ``code``; a finer code by what it belongs to."""
     try:
-        return EXPLANATIONS[FailureCode(code)]
+        return EXPLANATIONS[FINER.get(code) or FailureCode(code)]
     except ValueError:
         return EXPLANATIONS[FailureCode.DICOM_NODE]
 

@@ -6,7 +6,6 @@
 import dataclasses
 import difflib
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,87 +14,33 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from dicom_node.node import AETitle, Peer
+from worker.options import LOG_LEVELS, Option, log_level, number, size, uid, url, whole
 
 PREFIX = "CSPINE_"
-_LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
-_SIZE = re.compile(r"(\d+)\s*([KMGT]i?B?|B?)", re.IGNORECASE)
-_DEVICE_UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
 
 
 class SettingsError(ValueError):
     """A setting that cannot be used; the message names each variable and says what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """How one setting is read and explained.
-
-    ``parse`` turns the text of the variable into the value and raises ValueError with what is expected;
-    ``minimum`` and ``maximum`` bound numbers; a ``secret`` may also come from the file named by CSPINE_<NAME>_FILE.
-    """
-
-    help: str
-    parse: Callable[[str], Any]
-    minimum: float | None = None
-    maximum: float | None = None
-    secret: bool = False
-    default_text: str | None = None
-
-
-def _size(text: str) -> int:
-    """Bytes from ``10GiB``, ``512M`` or a plain number (units are powers of 1024)."""
-    match = _SIZE.fullmatch(text)
-    if match is None:
-        raise ValueError("expected a size such as 512MiB or 4GiB")
-    unit = match.group(2).upper()[:1]
-    return int(match.group(1)) << 10 * "BKMGT".index(unit or "B")
-
-
-def _number(text: str) -> float:
-    """A finite decimal number; NaN and infinity are no settings."""
-    if re.fullmatch(r"\d+(\.\d+)?", text) is None:
-        raise ValueError("expected a positive decimal number such as 30 or 2.5")
-    return float(text)
-
-
-def _whole(text: str) -> int:
-    if re.fullmatch(r"\d+", text) is None:
-        raise ValueError("expected a whole number")
-    return int(text)
-
-
-def _log_level(text: str) -> str:
-    if text.upper() not in _LOG_LEVELS:
-        raise ValueError(f"expected one of {', '.join(_LOG_LEVELS)}")
-    return text.upper()
-
-
-def _url(*schemes: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if urlsplit(text).scheme not in schemes:
-            raise ValueError(f"expected a URL that begins with {', '.join(f'{scheme}:' for scheme in schemes)}")
-        return text
-
-    return parse
-
-
-def _uid(text: str) -> str:
-    if len(text) > 64 or _DEVICE_UID.fullmatch(text) is None:
-        raise ValueError("expected a UID of at most 64 characters, digits and periods (PS3.5 Section 9.1)")
-    return text
+def _about(
+    meaning: str,
+    parse: Callable[[str], Any],
+    minimum: float | None = None,
+    maximum: float | None = None,
+    **more: Any,
+) -> dict[str, Option]:
+    """The metadata of a field: its Option."""
+    return {"option": Option(meaning, parse, minimum, maximum, **more)}
 
 
 def _ae_titles(text: str) -> frozenset[str]:
+    """AE titles separated by commas."""
     return frozenset(str(AETitle(part.strip())) for part in text.split(",") if part.strip())
 
 
-def _about(meaning: str, parse: Callable[[str], Any], *bounds: float, **more: Any) -> dict[str, Option]:
-    """The metadata of a field: its Option; ``bounds`` are the minimum and the maximum of a number."""
-    return {"option": Option(meaning, parse, *bounds, **more)}
-
-
-_parse_database_url = _url("sqlite", "postgresql", "postgres", "postgresql+psycopg")
-_parse_broker_url = _url("redis", "rediss", "redis+socket", "unix")
+_parse_database_url = url("sqlite", "postgresql", "postgres", "postgresql+psycopg")
+_parse_broker_url = url("redis", "rediss", "redis+socket", "unix")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -117,7 +62,7 @@ class Settings:
         metadata=_about("Address that the listener binds. Set it to a LAN address to accept peers.", str),
     )
     port: int = field(
-        default=11112, metadata=_about("TCP port of the listener; 0 takes any free port.", _whole, 0, 65535)
+        default=11112, metadata=_about("TCP port of the listener; 0 takes any free port.", whole, 0, 65535)
     )
     allowed_calling_ae_titles: frozenset[str] = field(
         default=frozenset(),
@@ -149,62 +94,60 @@ class Settings:
         default=None, metadata=_about("Folder of the model bundle.", Path, default_text="the bundle in the package")
     )
     quiet_seconds: float = field(
-        default=30.0, metadata=_about("A study is complete when no instance came for this long.", _number, 0.1, 3600)
+        default=30.0, metadata=_about("A study is complete when no instance came for this long.", number, 0.1, 3600)
     )
     max_receiving_seconds: float = field(
         default=3600.0,
-        metadata=_about("A study that still receives after this long is analyzed with what is there.", _number, 1),
+        metadata=_about("A study that still receives after this long is analyzed with what is there.", number, 1),
     )
     sweep_seconds: float = field(
-        default=2.0, metadata=_about("Pause between two sweeps of the clerk.", _number, 0.05, 60)
+        default=2.0, metadata=_about("Pause between two sweeps of the clerk.", number, 0.05, 60)
     )
     ring_again_seconds: float = field(
         default=30.0,
-        metadata=_about("A waiting study that no worker took is announced again after this long.", _number, 0.1, 3600),
+        metadata=_about("A waiting study that no worker took is announced again after this long.", number, 0.1, 3600),
     )
     lease_seconds: float = field(
         default=60.0,
-        metadata=_about("A worker that shows no progress for this long loses the study.", _number, 0.5, 3600),
+        metadata=_about("A worker that shows no progress for this long loses the study.", number, 0.5, 3600),
     )
     max_attempts: int = field(
         default=3,
-        metadata=_about("A study that crashed its worker this many times is FAILED (code POISON).", _whole, 1, 100),
+        metadata=_about("A study that crashed its worker this many times is FAILED (code POISON).", whole, 1, 100),
     )
     retry_base_seconds: float = field(
         default=30.0,
-        metadata=_about("First pause before something transient is tried again; it doubles each time.", _number, 0.01),
+        metadata=_about("First pause before something transient is tried again; it doubles each time.", number, 0.01),
     )
-    retry_max_seconds: float = field(default=900.0, metadata=_about("Longest pause between two tries.", _number, 0.01))
+    retry_max_seconds: float = field(default=900.0, metadata=_about("Longest pause between two tries.", number, 0.01))
     retry_age_seconds: float = field(
-        default=259200.0, metadata=_about("Tries end after this long (72 h) and the study is FAILED.", _number, 0)
+        default=259200.0, metadata=_about("Tries end after this long (72 h) and the study is FAILED.", number, 0)
     )
     min_free_bytes: int = field(
         default=4 * 1024**3,
-        metadata=_about("Below this free space instances are refused with 0xA700.", _size, 0, default_text="4GiB"),
+        metadata=_about("Below this free space instances are refused with 0xA700.", size, 0, default_text="4GiB"),
     )
     max_associations: int = field(
         default=64,
-        metadata=_about("Associations that are served at the same time; more are rejected.", _whole, 1, 1000),
+        metadata=_about("Associations that are served at the same time; more are rejected.", whole, 1, 1000),
     )
     reading_memory_bytes: int = field(
         default=8 * 1024**3,
-        metadata=_about("Memory limit of the process that decodes a study.", _size, 256 * 1024**2, default_text="8GiB"),
+        metadata=_about("Memory limit of the process that decodes a study.", size, 256 * 1024**2, default_text="8GiB"),
     )
     reading_seconds: float = field(
-        default=300.0, metadata=_about("Time limit of the process that decodes a study.", _number, 1)
+        default=300.0, metadata=_about("Time limit of the process that decodes a study.", number, 1)
     )
-    reading_voxels: int = field(
-        default=2**31, metadata=_about("Largest volume, in voxels, that is decoded.", _whole, 1)
-    )
+    reading_voxels: int = field(default=2**31, metadata=_about("Largest volume, in voxels, that is decoded.", whole, 1))
     device_uid: str | None = field(
         default=None,
-        metadata=_about("Device UID written into every result.", _uid, default_text="made from the serial number"),
+        metadata=_about("Device UID written into every result.", uid, default_text="made from the serial number"),
     )
     device_serial: str = field(
         default="", metadata=_about("Serial number of this installation, written into every result.", str)
     )
     site: str = field(default="", metadata=_about("Name of the site, shown in the console and the logs.", str))
-    log_level: str = field(default="INFO", metadata=_about(f"One of {', '.join(_LOG_LEVELS)}.", _log_level))
+    log_level: str = field(default="INFO", metadata=_about(f"One of {', '.join(LOG_LEVELS)}.", log_level))
 
     def __post_init__(self) -> None:
         problems = [problem for item in dataclasses.fields(self) for problem in self._problems(item)]
@@ -274,9 +217,9 @@ def variable(name: str) -> str:
     return PREFIX + name.upper()
 
 
-def masked(url: str) -> str:
+def masked(address: str) -> str:
     """The URL as it may be shown: the user name, the password and the query are left out."""
-    parts = urlsplit(url)
+    parts = urlsplit(address)
     place = parts.netloc.rpartition("@")
     return f"{parts.scheme}://{'***@' if place[1] else ''}{place[2]}{parts.path}"
 
@@ -303,7 +246,7 @@ def as_markdown() -> str:
             default = f"`{item.default:g}`" if isinstance(item.default, float) else f"`{item.default}`"
             default = "" if item.default == "" else default
         also = f" May be given in a file named by `{variable(item.name)}_FILE`." if option.secret else ""
-        lines.append(f"| `{variable(item.name)}` | {default} | {option.help}{also} |")
+        lines.append(f"| `{variable(item.name)}` | {default} | {option.meaning}{also} |")
     return "\n".join(lines) + "\n"
 
 
@@ -322,7 +265,7 @@ def _problem(name: str, option: Option, error: ValueError | OSError) -> str:
     """A sentence for the operator; the value of a secret is never repeated."""
     if isinstance(error, OSError):
         return f"{variable(name)}_FILE cannot be read ({error.strerror}): name a readable file"
-    return f"{variable(name)} cannot be used: {error}. Meaning: {option.help}"
+    return f"{variable(name)} cannot be used: {error}. Meaning: {option.meaning}"
 
 
 if __name__ == "__main__":

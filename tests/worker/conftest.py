@@ -1,0 +1,56 @@
+"""Fixtures of the records: a migrated database of the test's own, on SQLite and on a real PostgreSQL, and a clock."""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from worker.database import Database, migrate
+
+
+@dataclass
+class FakeClock:
+    """A clock that moves only when it is told to."""
+
+    now: datetime = field(default=datetime(2026, 3, 1, 12, 0, tzinfo=UTC))
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> datetime:
+        self.now += timedelta(seconds=seconds)
+        return self.now
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.peer)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database, once of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'cspine.sqlite3'}"
+    return request.getfixturevalue("postgresql_peer").create_database(f"test_{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A migrated database."""
+    opened = Database.open(database_url)
+    migrate(opened)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sqlite_database(tmp_path: Path) -> Iterator[Database]:
+    """A migrated SQLite database, for what does not depend on the kind."""
+    opened = Database.open(f"sqlite:///{tmp_path / 'only.sqlite3'}")
+    migrate(opened)
+    yield opened
+    opened.close()
