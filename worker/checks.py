@@ -9,7 +9,8 @@ import redis
 
 from dicom_node.errors import PeerError
 from dicom_node.scu import echo
-from model.bundle import BundleError, load_bundle
+from model.bundle import load_bundle
+from model.errors import BundleError
 from worker.broker import embedded_socket, is_answering
 from worker.database import Database, DatabaseError
 from worker.settings import Settings, masked, misspelled

@@ -73,7 +73,7 @@ def explain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def wrapper(*arguments: Any, **options: Any) -> Any:
         from dicom_node.errors import DicomNodeError  # noqa: PLC0415
-        from model.bundle import BundleError  # noqa: PLC0415
+        from model.errors import BundleError  # noqa: PLC0415
         from worker.database import DatabaseError  # noqa: PLC0415
 
         try:
@@ -120,8 +120,8 @@ def demo(study: Path | None, output: Path, json_file: Path | None) -> None:
     """Send one study through the whole product on this machine and show what comes back.
 
     Starts a listener, a clerk, a GPU worker (it runs on the CPU where there is no GPU) and a local PACS on free
-    loopback ports, sends the study by C-STORE, waits for the result, and stops everything. Ends with status 1 unless the PACS
-    holds the results.
+    loopback ports, sends the study by C-STORE, waits for the result, and stops everything. Ends with status 1 unless
+    the PACS holds the results.
     """
     from worker.demo import run_demo  # noqa: PLC0415
 
@@ -158,6 +158,9 @@ def listen(data: Path | None, host: str | None, port: int | None, ae_title: str 
 @explain_errors
 def work(data: Path | None) -> None:
     """Run a GPU worker: analyze queued studies, one at a time. Start one per GPU (CUDA_VISIBLE_DEVICES)."""
+    from model.bundle import load_bundle  # noqa: PLC0415
+
+    load_bundle(read_settings(data=data).bundle_path)  # refuse to start with a bundle that is not as it should be
     run_celery("gpu", 1, environment(data=data))
 
 
@@ -307,7 +310,7 @@ def run_celery(role: str, concurrency: int, variables: Mapping[str, str]) -> NoR
     """Become the Celery worker of a role; its pool child is spawned, and its name tells the role."""
     read_settings_of(variables)
     level = variables.get("CSPINE_LOG_LEVEL", "INFO")
-    command = [sys.executable, "-m", "celery", "-A", "worker.app:app", "worker", "--pool", "prefork"]
+    command = [sys.executable, "-m", "celery", "--quiet", "-A", "worker.app:app", "worker", "--pool", "prefork"]
     command += ["--concurrency", str(concurrency), "--queues", role, "--hostname", f"{role}-{os.getpid()}@%h"]
     command += ["--without-gossip", "--without-mingle", "--loglevel", level]
     sys.stdout.flush()

@@ -158,7 +158,7 @@ class StudyDelivery:
             studies.transition(session, lease.position, move)
 
 
-def _results_of(lease: Lease) -> Select[tuple[ResultObject]]:
+def _results_of(lease: Lease) -> Select[ResultObject]:
     return (
         select(ResultObject)
         .join(Run)

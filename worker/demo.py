@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dicom_node.errors import PeerError
-from dicom_node.node import Peer
+from dicom_node.node import AETitle, Peer
 from dicom_node.scu import echo
 from worker.errors import StartupError
 from worker.local_pacs import LocalPacs
@@ -123,7 +123,7 @@ def running_product(base: Path, destination: Peer, output: Path, environment: Ma
             stderr=subprocess.STDOUT,
         )
         try:
-            listener = Peer("CSPINE", "127.0.0.1", port)
+            listener = Peer(AETitle("CSPINE"), "127.0.0.1", port)
             wait_for_listener(process, listener, log_path)
             yield listener
         finally:

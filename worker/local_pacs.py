@@ -4,26 +4,25 @@ import hashlib
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
-from pynetdicom import AE, evt
-from pynetdicom.sop_class import (
+from pydicom.uid import (
     Comprehensive3DSRStorage,
     EnhancedSRStorage,
-    MultiFrameTrueColorSecondaryCaptureImageStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
-    Verification,
 )
+from pynetdicom import AE, evt
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.transport import ThreadedAssociationServer
 
-from dicom_node.node import Peer
+from dicom_node.node import AETitle, Peer
 
 RESULT_CLASSES = (
     SegmentationStorage,
     Comprehensive3DSRStorage,
     EnhancedSRStorage,
     SecondaryCaptureImageStorage,
-    MultiFrameTrueColorSecondaryCaptureImageStorage,
 )
 
 
@@ -35,12 +34,13 @@ class LocalPacs:
         self._held: dict[str, Path] = {}
         self._lock = threading.Lock()
         entity = AE(ae_title=ae_title)
-        entity.add_supported_context(Verification)
+        entity.add_supported_context("1.2.840.10008.1.1")  # Verification
         for sop_class in RESULT_CLASSES:
             entity.add_supported_context(sop_class)
         folder.mkdir(parents=True, exist_ok=True)
-        self._server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)])
-        self.peer = Peer(ae_title=ae_title, host="127.0.0.1", port=self._server.server_address[1])
+        server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)])
+        self._server = cast("ThreadedAssociationServer", server)  # with block=False there is one
+        self.peer = Peer(ae_title=AETitle(ae_title), host="127.0.0.1", port=self._server.server_address[1])
 
     def held(self) -> dict[str, Path]:
         """SOP Instance UID to file, of everything stored so far."""
@@ -56,7 +56,7 @@ class LocalPacs:
         self._server.shutdown()
 
     def _store(self, event: evt.Event) -> int:
-        uid = str(event.request.AffectedSOPInstanceUID)
+        uid = str(cast("C_STORE", event.request).AffectedSOPInstanceUID)
         path = self._folder / f"{hashlib.sha256(uid.encode()).hexdigest()[:16]}.dcm"
         path.write_bytes(event.encoded_dataset())
         with self._lock:

@@ -1,5 +1,6 @@
 """Builds what an analysis needs, bundle, network, device and limits, for the GPU worker and ``cspine analyze``."""
 
+import math
 import os
 
 from dicom_node.reading import ReadingLimits
@@ -21,6 +22,9 @@ def build_tools(settings: Settings, now: Clock) -> AnalysisTools:
 
     bundle = load_bundle(settings.bundle_path)
     limits = ReadingLimits(
-        memory_bytes=settings.reading_memory_bytes, seconds=settings.reading_seconds, voxels=settings.reading_voxels
+        address_space_bytes=settings.reading_memory_bytes,
+        cpu_seconds=math.ceil(settings.reading_seconds),
+        wall_seconds=2 * settings.reading_seconds,
+        voxels=settings.reading_voxels,
     )
     return AnalysisTools(predictor=Predictor(bundle), bundle=bundle, device=device_of(settings), limits=limits, now=now)
