@@ -15,6 +15,8 @@ DOUBTFUL_AIR_HU = -800
 NOT_TISSUE_BELOW_HU = -250
 TISSUE_FROM_HU, TISSUE_TO_HU = -150, 250
 MINIMUM_AIR = 0.002
+DECISIVE = 0.05
+"""Fraction of voxels between air and tissue beyond which they are no mere edges around constant air."""
 MINIMUM_TISSUE = 0.005
 _BIN_HU = 10
 _SMOOTHING = np.ones(5) / 5.0
@@ -37,8 +39,9 @@ def judge(hu: NDArray[np.int16]) -> HUScale:
     if tissue < MINIMUM_TISSUE:
         return HUScale.WRONG
     low = sample[(sample < NOT_TISSUE_BELOW_HU) & (sample > lowest)]
-    if low.size < MINIMUM_AIR * sample.size:
-        return HUScale.PLAUSIBLE if AIR_FROM_HU <= lowest <= AIR_TO_HU else HUScale.WRONG
+    constant_air = AIR_FROM_HU <= lowest <= AIR_TO_HU
+    if low.size < (DECISIVE if constant_air else MINIMUM_AIR) * sample.size:
+        return HUScale.PLAUSIBLE if constant_air else HUScale.WRONG
     peak = _peak(low)
     if AIR_FROM_HU <= peak <= DOUBTFUL_AIR_HU:
         return HUScale.PLAUSIBLE
