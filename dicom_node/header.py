@@ -57,7 +57,7 @@ def scan(data: bytes | memoryview, transfer_syntax_uid: str) -> InstanceHeader:
     values: dict[int, bytes] = {}
     with memoryview(data) as view:
         for element in Walk(view, transfer_syntax_uid).elements(whole=False):
-            if element.tag >= PIXEL_DATA:
+            if element.tag == PIXEL_DATA:
                 break
             _keep(view, element, values)
     return _header(values)
@@ -74,6 +74,8 @@ def inspect(data: bytes | memoryview, transfer_syntax_uid: str) -> InstanceHeade
     pixels: Element | None = None
     with memoryview(data) as view:
         for element in Walk(view, transfer_syntax_uid).elements(whole=True):
+            if pixels is not None and element.tag in _WANTED:
+                raise InvalidInstance("Identifying elements follow Pixel Data")
             _keep(view, element, values)
             if element.tag in _OTHER_PIXEL_DATA:
                 raise InvalidInstance("Float Pixel Data is not part of this SOP class")

@@ -10,14 +10,23 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_primitives import C_ECHO, C_STORE
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
 
-from dicom_node.command import C_ECHO_RQ, C_STORE_RQ, MAX_COMMAND_BYTES, Command, MalformedCommandError, parse_command
+from dicom_node.command import (
+    C_ECHO_RQ,
+    C_STORE_RQ,
+    MAX_COMMAND_BYTES,
+    Command,
+    MalformedCommandError,
+    StoreResponse,
+    encode_response,
+    parse_command,
+)
 from dicom_node.errors import DicomNodeError, InstanceMismatch, InvalidInstance, OutOfResources
 from dicom_node.incoming import IncomingFile
 from dicom_node.node import deterministic_uid
@@ -30,7 +39,9 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger(__name__)
 
-_UNNAMED_INSTANCE = deterministic_uid("instance without a valid SOP Instance UID")
+_ANY_INSTANCE = deterministic_uid("stands for the SOP Instance UID where pydicom would look at it")
+_COMMAND_FRAGMENT, _LAST_COMMAND_FRAGMENT = 1, 3
+_FRAGMENT_OVERHEAD = 6  # length, context id and control header of a presentation data value
 _MAX_WAITING_MESSAGES = 4  # asynchronous operations are not negotiated: an honest peer has one outstanding
 
 
@@ -108,6 +119,7 @@ class Reception(DIMSEServiceProvider):
         self._context_id: int | None = None
         self._request: tuple[C_STORE, Transfer] | None = None
         self._transfers: list[Transfer] = []
+        self._instance_uids: dict[int, str] = {}  # of requests to be answered, by message id
         self._violated = False
 
     def receive_primitive(self, primitive: P_DATA) -> None:
@@ -121,6 +133,27 @@ class Reception(DIMSEServiceProvider):
             self._violated = True
             LOGGER.warning("association %s aborted: %s", self.association_id, error)
             self.dul.event_queue.put("Evt19")  # unrecognized or invalid PDU (PS3.8 9.2.2): abort
+
+    def send_msg(self, primitive: Any, context_id: int) -> None:
+        """Send a response: one to a C-STORE request is encoded here, in fragments that the peer takes (PS3.8 E.2)."""
+        if not isinstance(primitive, C_STORE):
+            super().send_msg(primitive, context_id)
+            return
+        response = StoreResponse(
+            message_id=cast("int", primitive.MessageIDBeingRespondedTo),
+            sop_class_uid=str(primitive.AffectedSOPClassUID),
+            sop_instance_uid=self._instance_uids.pop(cast("int", primitive.MessageIDBeingRespondedTo), ""),
+            status=cast("int", primitive.Status),
+            comment=str(primitive.ErrorComment or ""),
+        )
+        encoded = encode_response(response)
+        size = max(self.maximum_pdu_size - _FRAGMENT_OVERHEAD, 1) if self.maximum_pdu_size else len(encoded)
+        for start in range(0, len(encoded), size):
+            control = _LAST_COMMAND_FRAGMENT if start + size >= len(encoded) else _COMMAND_FRAGMENT
+            fragment = P_DATA()
+            value = [context_id, bytes([control]) + encoded[start : start + size]]
+            fragment.presentation_data_value_list = cast("list[tuple[int, bytes]]", [value])
+            self.dul.send_pdu(fragment)
 
     @property
     def contexts(self) -> Mapping[int, AcceptedContext]:
@@ -172,25 +205,26 @@ class Reception(DIMSEServiceProvider):
         if command.field != C_STORE_RQ or context.abstract_syntax not in STORAGE_CLASSES:
             raise MalformedCommandError(f"command 0x{command.field:04X} is not offered in its presentation context")
         transfer = Transfer(_refusal(command, context))
-        instance_uid = command.sop_instance_uid or _UNNAMED_INSTANCE
         store = C_STORE()
         store.MessageID = command.message_id
         store.AffectedSOPClassUID = context.abstract_syntax
-        store.AffectedSOPInstanceUID = instance_uid
+        store.AffectedSOPInstanceUID = _ANY_INSTANCE
         store.Priority = 0
         store.DataSet = transfer
+        self._instance_uids[command.message_id] = command.sop_instance_uid or ""
         if not command.has_data_set:
             self._queue(context_id, store)
             return
         self._transfers = [*self._transfers[-_MAX_WAITING_MESSAGES:], transfer]
         self._request = (store, transfer)
-        meta = FileMeta(
-            sop_class_uid=context.abstract_syntax,
-            sop_instance_uid=instance_uid,
-            transfer_syntax_uid=context.transfer_syntax,
-            source_ae_title=self.calling_ae_title,
-        )
-        transfer.begin(self._spool, meta)
+        if command.sop_instance_uid is not None:
+            meta = FileMeta(
+                sop_class_uid=context.abstract_syntax,
+                sop_instance_uid=command.sop_instance_uid,
+                transfer_syntax_uid=context.transfer_syntax,
+                source_ae_title=self.calling_ae_title,
+            )
+            transfer.begin(self._spool, meta)
 
     def _data(self, context_id: int, store: tuple[C_STORE, Transfer], data: bytes, *, is_last: bool) -> None:
         request, transfer = store

@@ -51,7 +51,11 @@ def store_command(
 
 
 def association_request(
-    called: bytes, contexts: dict[int, tuple[str, str]], calling: bytes = b"RAW", extra: bytes = b""
+    called: bytes,
+    contexts: dict[int, tuple[str, str]],
+    calling: bytes = b"RAW",
+    extra: bytes = b"",
+    max_pdu: int = 16384,
 ) -> bytes:
     """Return an A-ASSOCIATE-RQ PDU."""
     body = struct.pack(">HH", 1, 0) + called.ljust(16) + calling.ljust(16) + bytes(32)
@@ -59,7 +63,7 @@ def association_request(
     for context_id, (abstract_syntax, transfer_syntax) in contexts.items():
         syntaxes = item(0x30, abstract_syntax.encode()) + item(0x40, transfer_syntax.encode())
         body += item(0x20, struct.pack(">BBBB", context_id, 0, 0, 0) + syntaxes)
-    body += item(0x50, item(0x51, struct.pack(">I", 16384)) + item(0x52, b"1.2.3.4") + extra)
+    body += item(0x50, item(0x51, struct.pack(">I", max_pdu)) + item(0x52, b"1.2.3.4") + extra)
     return pdu(1, body)
 
 
@@ -123,12 +127,16 @@ class RawAssociation:
 
 @contextmanager
 def raw_association(
-    port: int, called: str = "CSPINE", sop_class: str = CTImageStorage, transfer_syntax: str = ExplicitVRLittleEndian
+    port: int,
+    called: str = "CSPINE",
+    sop_class: str = CTImageStorage,
+    transfer_syntax: str = ExplicitVRLittleEndian,
+    max_pdu: int = 16384,
 ) -> Iterator[RawAssociation]:
     """Open an association on a bare socket; the socket is closed without release when the block ends."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         contexts = {1: (sop_class, transfer_syntax), 3: (VERIFICATION, "1.2.840.10008.1.2")}
-        connection.sendall(association_request(called.encode(), contexts))
+        connection.sendall(association_request(called.encode(), contexts, max_pdu=max_pdu))
         association = RawAssociation(connection)
         assert association.read_pdu()[0] == 2
         yield association

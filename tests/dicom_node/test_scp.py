@@ -219,7 +219,8 @@ BAD_DATA_SETS = {
     "length beyond the end": (replaced(b"\x08\x00\x60\x00CS\x02\x00", b"\x08\x00\x60\x00CS\xff\xff"), 0xC000, ""),
     "unknown VR": (replaced(b"\x08\x00\x60\x00CS", b"\x08\x00\x60\x00XX"), 0xC000, "VR"),
     "UL-typed Rows": (replaced(US_ROWS, UL_ROWS), 0xC000, "16 bit"),
-    "SOP Instance UID twice": (good() + b"\x08\x00\x18\x00UI\x04\x001.2\x00", 0xC000, "twice"),
+    "SOP Instance UID again at the end": (good() + b"\x08\x00\x18\x00UI\x04\x001.2\x00", 0xC000, "follow"),
+    "SOP Class UID twice": (b"\x08\0\x16\0UI\x04\x001.2\0" + good(), 0xC000, "twice"),
     "implicit VR in an explicit context": (encode_data_set(make_ct(), ImplicitVRLittleEndian), 0xC000, ""),
     "encapsulated in a native context": (encode_data_set(make_ct(transfer_syntax=STORAGE_SYNTAXES[4])), 0xC000, "form"),
     "a DICOM file as data set": (bytes(128) + b"DICM" + good(), 0xC000, ""),
@@ -262,6 +263,29 @@ def test_a_bad_uid_in_the_command_gets_a_status_and_the_association_goes_on(node
         assert response.status == StoreStatus.SUCCESS
         association.release()
     assert [path.name for path in tmp_path.iterdir()] == ["spool"]
+
+
+def test_a_uid_with_leading_zeros_which_real_senders_use_is_stored_and_echoed(node):
+    dataset = make_ct()
+    dataset.add_new("SOPInstanceUID", "LO", "1.2.003.4")
+    data_set = encode_data_set(dataset).replace(b"\x08\0\x18\0LO", b"\x08\0\x18\0UI")
+    response = send_raw(node.port, data_set, b"1.2.003.4\0")
+    assert (response.status, response.sop_instance_uid) == (StoreStatus.SUCCESS, "1.2.003.4")
+
+
+def test_a_peer_that_takes_small_pdus_gets_the_response_in_fragments(node):
+    with raw_association(node.port, max_pdu=50) as association:
+        association.connection.sendall(pdu(P_DATA, pdv(1, 3, store_command(make_ct().SOPInstanceUID.encode()))))
+        association.connection.sendall(pdu(P_DATA, pdv(1, 2, good())))
+        controls, command = [], b""
+        while controls[-1:] != [3]:
+            kind, body = association.read_pdu()
+            assert (kind, len(body) <= 50) == (P_DATA, True)
+            controls.append(body[5])
+            command += body[6:]
+        assert controls[:-1] == [1] * (len(controls) - 1)
+        assert len(controls) > 2
+        assert b"\x00\x09\x02\x00\x00\x00\x00\x00" in command
 
 
 def test_another_class_in_the_command_than_in_the_context_is_a_mismatch(node):
