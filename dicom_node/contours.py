@@ -70,7 +70,7 @@ def outlines(mask: NDArray[np.bool_]) -> tuple[NDArray[np.float32], ...]:
 
 
 def _edges(mask: NDArray[np.bool_]) -> dict[tuple[int, int, int], None]:
-    """The pixel edges between inside and outside as (row, column, direction), inside on the right; in a stable order."""
+    """The pixel edges between inside and outside as (row, column, direction), inside on the right, in stable order."""
     padded = np.pad(mask, 1)
     inside = padded[1:-1, 1:-1]
     neighbors = {_EAST: padded[:-2, 1:-1], _SOUTH: padded[1:-1, 2:], _WEST: padded[2:, 1:-1], _NORTH: padded[1:-1, :-2]}

@@ -18,7 +18,7 @@ from dicom_node.source_headers import usable_header
 def build_narrative(context: ResultContext) -> Dataset:
     """The narrative of any outcome: suspected, negative, or nothing found."""
     header = usable_header(context.series.headers[0])
-    root = ContainerContentItem(name=codes.DIAGNOSTIC_IMAGING_REPORT, template_id="2000")
+    root = ContainerContentItem(name=codes.DIAGNOSTIC_IMAGING_REPORT, template_id="2000", is_content_continuous=False)
     root.ContentSequence = ContentSequence(
         [
             *opening(context, header),
@@ -43,7 +43,7 @@ def build_narrative(context: ResultContext) -> Dataset:
 def _section(title: Code, name: Code, texts: list[str]) -> ContainerContentItem:
     """A section (CID 7001) of text items."""
     contains = RelationshipTypeValues.CONTAINS
-    section = ContainerContentItem(name=title, relationship_type=contains)
+    section = ContainerContentItem(name=title, is_content_continuous=False, relationship_type=contains)
     section.ContentSequence = ContentSequence(
         [TextContentItem(name=name, value=text, relationship_type=contains) for text in texts]
     )

@@ -210,8 +210,10 @@ def _windowed(hu: NDArray[np.int16]) -> NDArray[np.uint8]:
 def _name_level(
     draw: ImageDraw.ImageDraw, level: Vertebra, lines: Sequence[NDArray[np.float64]], color: tuple[int, int, int]
 ) -> None:
-    """Write the name of a level in front of (anterior to) its largest outline."""
-    body = max(lines, key=lambda line: float(np.prod(np.ptp(line, axis=0))))
+    """Write the name of a level in front of (anterior to) its foremost large outline."""
+    areas = [float(np.prod(np.ptp(line, axis=0))) for line in lines]
+    large = [line for line, area in zip(lines, areas, strict=True) if area >= max(areas) / 4]
+    body = min(large, key=lambda line: float(line[:, 0].min()))
     x, y = float(body[:, 0].min()) - 6 * SCALE, float(body[:, 1].min() + body[:, 1].max()) / 2
     draw.text(
         (max(x, 34 * SCALE), y),

@@ -1,8 +1,8 @@
 """The findings as a TID 1500 Measurement Report in a Comprehensive 3D SR (PS3.16 TID 1500, 1410; PS3.3 A.35.13).
 
-One planar group for each level, each with one SCOORD POLYLINE on its key slice: a common viewer fails on a group without
-coordinates. Safety rule: Finding = Fracture stands only on levels with a suspected fracture, because viewers list Finding
-and Finding Site and may hide whether it is present; on every other level the Finding is the vertebra.
+One planar group for each level, each with one SCOORD POLYLINE on its key slice: a common viewer fails on a group
+without coordinates. Safety rule: Finding = Fracture stands only on levels with a suspected fracture, because viewers
+list Finding and Finding Site and may hide whether it is present; on every other level the Finding is the vertebra.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,7 +54,7 @@ def build_report(
     """The report of every level found, or one that says Undetermined and why; the segmentation is evidence."""
     header = usable_header(context.series.headers[0])
     library = library_slices(context, slices)
-    root = ContainerContentItem(name=codes.IMAGING_MEASUREMENT_REPORT, template_id="1500")
+    root = ContainerContentItem(name=codes.IMAGING_MEASUREMENT_REPORT, template_id="1500", is_content_continuous=False)
     root.ContentSequence = ContentSequence([*opening(context, header), _image_library(context, library)], is_root=False)
     if slices:
         root.ContentSequence.append(_measurements(context, slices))
@@ -178,7 +178,7 @@ def _group(
         algorithm_id=AlgorithmIdentification(
             name=context.device.model_name,
             version=context.device.software_version,
-            parameters=[f"{name}: {value}" for name, value in algorithm_parameters(context).items()],
+            parameters=[",".join(f"{name}={value}" for name, value in algorithm_parameters(context).items())],
             family=codes.ARTIFICIAL_INTELLIGENCE,
             manufacturer=context.device.manufacturer,
         ),

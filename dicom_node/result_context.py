@@ -13,6 +13,7 @@ from pydicom import Dataset
 from pydicom.uid import UID
 
 from dicom_node.node import Device, deterministic_uid
+from dicom_node.series import Placement
 from model.findings import StudyFindings, Vertebra
 
 
@@ -33,6 +34,10 @@ class SourceSeries(Protocol):
     @property
     def hu(self) -> NDArray[np.int16]:
         """HU, native frame."""
+
+    @property
+    def placement(self) -> Placement:
+        """Where the slices lie in a regular grid with its geometry."""
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -67,7 +72,7 @@ class SourceFrame:
 
     sop_class_uid: str
     sop_instance_uid: str
-    frame_numbers: tuple[int, ...] | None
+    frame_numbers: list[int] | None
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ class ResultContext:
         headers = self.series.headers
         multi_frame = len(headers) == 1 and self.labels.shape[0] > 1
         header = headers[0 if multi_frame else index]
-        frames = (index + 1,) if multi_frame else None
+        frames = [index + 1] if multi_frame else None
         return SourceFrame(str(header.SOPClassUID), str(header.SOPInstanceUID), frames)
 
     @cached_property

@@ -15,7 +15,7 @@ from dicom_node import codes
 from dicom_node.provenance import algorithm_identification, common_arguments, stamp
 from dicom_node.result_context import ResultContext, ResultKind, tracking_identifier
 from dicom_node.sentences import percent
-from dicom_node.source_headers import nameless, usable_header
+from dicom_node.source_headers import nameless, usable_header, with_values
 from model.findings import Vertebra, VertebraFinding
 
 LEVEL_RGB: Mapping[Vertebra, tuple[int, int, int]] = MappingProxyType(
@@ -40,14 +40,15 @@ def build_segmentation(context: ResultContext) -> Dataset:
     if not context.levels:
         raise ValueError("no level was found: there is nothing to segment")
     header = usable_header(context.series.headers[0])
+    thickness = float(header.get("SliceThickness") or context.series.spacing_mm[0])
     dataset = Segmentation(
-        source_images=[nameless(header), *context.series.headers[1:]],
+        source_images=[with_values(nameless(header), {"SliceThickness": thickness}), *context.series.headers[1:]],
         pixel_array=segment_numbers(context),
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[
             _description(number, finding, context) for number, finding in enumerate(context.findings.vertebrae, start=1)
         ],
-        pixel_measures=_pixel_measures(context, header),
+        pixel_measures=_pixel_measures(context, thickness),
         content_label="CERVICAL_SPINE",
         content_description="Cervical vertebrae; AI, not verified",
         transfer_syntax_uid=ExplicitVRLittleEndian,
@@ -55,6 +56,7 @@ def build_segmentation(context: ResultContext) -> Dataset:
         specific_character_set=header.get("SpecificCharacterSet"),
         **common_arguments(context, ResultKind.SEGMENTATION, "Segmentation"),
     )
+    dataset.ContentCreatorName = ""  # type 2
     stamp(dataset, context, header)
     return dataset
 
@@ -69,12 +71,12 @@ def segment_numbers(context: ResultContext) -> NDArray[np.uint8]:
     return numbers[context.labels]
 
 
-def _pixel_measures(context: ResultContext, header: Dataset) -> highdicom.PixelMeasuresSequence:
-    """Pixel Measures from the spacing of the volume: Slice Thickness may be missing or differ from the increment."""
+def _pixel_measures(context: ResultContext, thickness_mm: float) -> highdicom.PixelMeasuresSequence:
+    """Pixel Measures from the spacing of the volume: Slice Thickness may differ from the increment."""
     slice_mm, row_mm, column_mm = context.series.spacing_mm
     return highdicom.PixelMeasuresSequence(
         pixel_spacing=(row_mm, column_mm),
-        slice_thickness=float(header.get("SliceThickness") or slice_mm),
+        slice_thickness=thickness_mm,
         spacing_between_slices=slice_mm,
     )
 

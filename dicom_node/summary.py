@@ -9,7 +9,7 @@ from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node import codes
-from dicom_node.orientation import to_standard
+from dicom_node.orientation import hu_in_standard_frame, labels_in_standard_frame
 from dicom_node.provenance import common_arguments, stamp
 from dicom_node.rendering import (
     SCALE,
@@ -66,8 +66,8 @@ def build_summary(context: ResultContext) -> Dataset:
 
 def render_summary(context: ResultContext) -> Image.Image:
     """The picture itself, RGB, 1024 x 1024."""
-    hu, spacing_mm = to_standard(context.series, context.series.hu)
-    labels, _ = to_standard(context.series, context.labels)
+    hu, spacing_mm = hu_in_standard_frame(context.series)
+    labels = labels_in_standard_frame(context.series, context.labels)
     image = new_picture(SIZE, SIZE)
     draw = ImageDraw.Draw(image)
     _draw_head(draw, context)
