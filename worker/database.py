@@ -71,6 +71,7 @@ class Database:
     def transaction(self) -> Iterator[Session]:
         """A session whose work is committed, durably, at the end of the block, or rolled back by an exception."""
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            session.connection()  # begins now, not with the first statement
             yield session
 
     @contextmanager

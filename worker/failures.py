@@ -166,7 +166,7 @@ FINER: Mapping[str, FailureCode] = {
     "PEER_SILENT": FailureCode.PEER,
     "PEER_UNREACHABLE": FailureCode.PEER,
 }
-"""Codes of ``dicom_node`` that say more precisely what a code of the table means; the reason beside them says it too."""
+"""Codes of ``dicom_node`` that say more precisely what a code of the table means."""
 
 
 def explain(code: str) -> Explanation:

@@ -83,8 +83,8 @@ class Base(DeclarativeBase):
     type_annotation_map = {  # noqa: RUF012 - the class attribute that SQLAlchemy documents
         datetime: UtcDateTime(),
         dict[str, Any]: JSON(),
-        StudyState: Enum(StudyState, native_enum=False, length=16),
-        DeliveryState: Enum(DeliveryState, native_enum=False, length=16),
+        StudyState: Enum(StudyState, native_enum=False, length=16, validate_strings=True),
+        DeliveryState: Enum(DeliveryState, native_enum=False, length=16, validate_strings=True),
     }
 
 
