@@ -1,5 +1,6 @@
 """``python -m training fit|evaluate|export``: make a bundle without patient data."""
 
+import json
 import logging
 from pathlib import Path
 
@@ -7,11 +8,23 @@ import click
 
 from model.network import Encoder, NetworkConfig, compact_config, local_weights
 
+ATLAS_HELP = "Folder of the SPL head and neck atlas; without it only phantoms are used."
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Train, measure and export the network of cspine. Not a medical device."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+
+
+def _encoder_weights(weights: str) -> str | None:
+    """The encoder's weights that the option names; a missing file ends the command with a sentence."""
+    if weights in {"none", "imagenet"}:
+        return None if weights == "none" else weights
+    try:
+        return local_weights(Path(weights))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--weights") from error
 
 
 @main.command()
@@ -32,7 +45,7 @@ def main() -> None:
 @click.option(
     "--atlas",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder of the SPL head and neck atlas; without it only phantoms.",
+    help=ATLAS_HELP,
 )
 @click.option("--cases", default=200, show_default=True, help="Number of synthetic cases.")
 @click.option("--steps", default=1800, show_default=True, help="Training steps.")
@@ -48,9 +61,40 @@ def fit(output: Path, encoder: str, weights: str, atlas: Path | None, **numbers:
     if Encoder(encoder) is Encoder.COMPACT:
         network = compact_config()
     else:
-        chosen = None if weights == "none" else weights if weights == "imagenet" else local_weights(Path(weights))
-        network = NetworkConfig(encoder=Encoder(encoder), weights=chosen)
+        network = NetworkConfig(encoder=Encoder(encoder), weights=_encoder_weights(weights))
     run(FitConfig(output=output, network=network, atlas=atlas, **numbers))  # type: ignore[arg-type]  # click's types
+
+
+@main.command()
+@click.option("--bundle", type=click.Path(path_type=Path), help="Bundle to measure; the embedded one by default.")
+@click.option("--studies", default=20, show_default=True, help="Number of synthetic studies.")
+@click.option("--atlas", type=click.Path(path_type=Path, exists=True, file_okay=False), help=ATLAS_HELP)
+def evaluate(bundle: Path | None, studies: int, atlas: Path | None) -> None:
+    """Measure a bundle on unseen synthetic necks and print the figures as JSON (synthetic, not patients)."""
+    from model.bundle import load_bundle  # noqa: PLC0415 -- heavy imports only where they are used
+    from model.predictor import Predictor  # noqa: PLC0415 -- as above
+    from training.atlas import load_atlas  # noqa: PLC0415 -- as above
+    from training.evaluate import evaluate as run  # noqa: PLC0415 -- as above
+
+    result = run(Predictor(load_bundle(bundle)), studies, atlas=load_atlas(atlas) if atlas else None)
+    click.echo(json.dumps(result.as_json(), indent=2))
+
+
+@main.command()
+@click.option(
+    "--run", "folder", type=click.Path(path_type=Path, exists=True), required=True, help="Output folder of fit."
+)
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder of the bundle to write.")
+@click.option("--name", default="cspine-synthetic", show_default=True, help="Name of the bundle.")
+@click.option("--version", default="1", show_default=True, help="Version of the bundle.")
+@click.option("--studies", default=60, show_default=True, help="Synthetic studies to calibrate fractures on.")
+@click.option("--atlas", type=click.Path(path_type=Path, exists=True, file_okay=False), help=ATLAS_HELP)
+def export(folder: Path, output: Path, name: str, version: str, studies: int, atlas: Path | None) -> None:
+    """Turn trained weights into a calibrated, hash-checked bundle."""
+    from training.release import release  # noqa: PLC0415 -- heavy imports only where they are used
+
+    bundle = release(folder, output, name=name, version=version, studies=studies, atlas_folder=atlas)
+    click.echo(f"{bundle.name} {bundle.version} {bundle.sha256}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 from model.findings import Vertebra
 from model.predictor import Prediction, Predictor
+from training.anatomy import Grid
+from training.atlas import Atlas, atlas_anatomy
+from training.augment import Contrast, paint
 from training.dataset import random_levels
 from training.phantom import Phantom, PhantomConfig, make_phantom
 
@@ -31,15 +34,19 @@ class Evaluation:
 
     cases: tuple[CaseResult, ...]
     threshold: float
+    data: str
+
+    def scores(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Fracture probability (0 where the level was not found) and truth of every level of every case."""
+        pairs = [(case.probability.get(v, 0.0), v in case.fractured) for case in self.cases for v in Vertebra]
+        return np.array([score for score, _ in pairs]), np.array([positive for _, positive in pairs])
 
     def as_json(self) -> dict[str, object]:
         """The summary as plain JSON values; everything in it is measured on synthetic data."""
-        pairs = [(case.probability.get(v, 0.0), v in case.fractured) for case in self.cases for v in Vertebra]
-        scores = np.array([score for score, _ in pairs])
-        truth = np.array([positive for _, positive in pairs])
+        scores, truth = self.scores()
         called = scores >= self.threshold
         return {
-            "data": "synthetic: parametric phantoms with random contrast, unseen seeds",
+            "data": self.data,
             "studies": len(self.cases),
             "all_levels_right": float(np.mean([case.all_right for case in self.cases])),
             "mean_dice": float(np.mean([value for case in self.cases for value in case.dice.values()])),
@@ -78,11 +85,25 @@ def judge(seed: int, phantom: Phantom, prediction: Prediction) -> CaseResult:
     return CaseResult(seed, dice, right, probability, phantom.fractured)
 
 
-def evaluate_phantoms(predictor: Predictor, count: int, *, seed: int = TEST_SEED) -> Evaluation:
-    """Run the predictor on that many unseen phantoms of varied contrast, size, posture and fractures."""
+def synthetic_study(seed: int, atlas: Atlas | None = None) -> Phantom:
+    """A whole synthetic study with random contrast, size, posture and fractures; with an atlas, from its subject."""
+    rng = np.random.default_rng(seed)
+    fractured = random_levels(rng)
+    if atlas is None:
+        return make_phantom(seed, PhantomConfig(fractured=fractured))
+    spacing = (1.0, 1.0, 1.0)
+    grid = Grid.centred((220, 180, 140), spacing, (-110.0, -104.0, -70.0))
+    anatomy = atlas_anatomy(atlas, rng, grid, fractured)
+    hu = np.clip(paint(anatomy, Contrast.random(rng), spacing, rng), -1024, 3071).astype(np.int16)
+    return Phantom(hu, spacing, anatomy.labels, anatomy.fracture, fractured)
+
+
+def evaluate(predictor: Predictor, count: int, *, seed: int = TEST_SEED, atlas: Atlas | None = None) -> Evaluation:
+    """Run the predictor on that many unseen synthetic studies."""
     cases = []
     for number in range(seed, seed + count):
-        config = PhantomConfig(fractured=random_levels(np.random.default_rng(number)))
-        phantom = make_phantom(number, config)
-        cases.append(judge(number, phantom, predictor.predict(phantom.hu, phantom.spacing_mm)))
-    return Evaluation(tuple(cases), predictor.bundle.metadata.postprocess.threshold)
+        study = synthetic_study(number, atlas)
+        cases.append(judge(number, study, predictor.predict(study.hu, study.spacing_mm)))
+    source = "variations of the SPL atlas's subject" if atlas else "parametric phantoms"
+    threshold = predictor.bundle.metadata.postprocess.threshold
+    return Evaluation(tuple(cases), threshold, f"synthetic: {source}, random contrast, unseen seeds")

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize
 
 from model.bundle import METADATA_FILE, SCHEMA, Bundle, load_bundle
 from model.network import NetworkConfig
@@ -75,3 +77,41 @@ def export_bundle(network: Any, folder: Path, spec: BundleSpec) -> Bundle:
     text = json.dumps(document, indent=2, sort_keys=True) + "\n"
     (folder / METADATA_FILE).write_text(text, encoding="utf-8")
     return load_bundle(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Logistic calibration of fracture scores, and the two thresholds on the calibrated probability."""
+
+    scale: float
+    offset: float
+    balanced: float
+    sensitive: float
+
+
+def calibrate(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> Calibration:
+    """Fit the calibration: ``scores`` (0..1) of levels and whether each is fractured; both classes must occur.
+
+    The balanced threshold maximizes sensitivity plus specificity (the middle of the best interval); the sensitive one
+    is the highest that still finds 95 % of the fractures, never above the balanced one.
+    """
+    if truth.all() or not truth.any():
+        raise ValueError("calibration needs fractured and intact levels")
+    clipped = np.clip(scores, 1e-5, 1 - 1e-5)
+    logits = np.log(clipped / (1 - clipped))
+
+    def cost(parameters: NDArray[np.float64]) -> float:
+        value = parameters[0] * logits + parameters[1]
+        entropy = np.logaddexp(0, value) - truth * value
+        return float(entropy.mean() + 1e-3 * (parameters[0] - 1) ** 2)
+
+    scale, offset = optimize.minimize(cost, np.array([1.0, 0.0]), bounds=[(0.05, 20), (-30, 30)]).x
+    probability = 1 / (1 + np.exp(-(scale * logits + offset)))
+    steps = np.unique(probability)
+    middles = (steps[:-1] + steps[1:]) / 2 if len(steps) > 1 else steps
+    points = np.clip(middles, 0.01, 0.99)
+    gain = [(probability[truth] >= p).mean() + (probability[~truth] < p).mean() for p in points]
+    best = np.flatnonzero(np.isclose(gain, np.max(gain)))
+    balanced = float(points[best].mean())
+    sensitive = float(np.clip(np.quantile(probability[truth], 0.05), 0.01, balanced))
+    return Calibration(float(scale), float(offset), round(balanced, 4), round(sensitive, 4))

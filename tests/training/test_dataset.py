@@ -1,0 +1,37 @@
+"""Training slices look like network input and carry the truth of their middle channel."""
+
+import numpy as np
+import pytest
+
+from model.preprocess import PreprocessConfig
+from training.dataset import CASE_SHAPE, SliceConfig, SliceSampler, make_case
+
+
+@pytest.fixture(scope="module")
+def cases():
+    return [make_case(seed, None) for seed in (1, 2)]
+
+
+def test_a_case_has_the_shape_that_slices_are_cut_from(cases):
+    assert all(case.labels.shape == CASE_SHAPE for case in cases)
+    assert all(case.depth_mm.dtype == np.float16 for case in cases)
+
+
+def test_batches_have_normalized_images_and_cervical_labels_only(cases):
+    sampler = SliceSampler(cases, SliceConfig(height=96, width=64), np.random.default_rng(0))
+    batch = sampler.batch(6)
+    config = PreprocessConfig()
+    assert batch.images.shape == (6, 96, 64, 3)
+    assert batch.images.dtype == np.float32
+    assert batch.images.min() >= np.float32(config.low_hu / 400)
+    assert batch.images.max() <= np.float32(config.high_hu / 400)
+    assert batch.levels.shape == (6, 96, 64)
+    assert batch.levels.max() <= 7
+    assert batch.fracture.shape == (6, 96, 64, 1)
+    assert set(np.unique(batch.fracture)) <= {0, 1}
+
+
+def test_the_same_seed_draws_the_same_slices(cases):
+    draws = [SliceSampler(cases, SliceConfig(), np.random.default_rng(5)).batch(2) for _ in range(2)]
+    assert np.array_equal(draws[0].images, draws[1].images)
+    assert np.array_equal(draws[0].levels, draws[1].levels)

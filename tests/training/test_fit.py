@@ -1,0 +1,39 @@
+"""``python -m training`` trains a network on phantoms and turns it into a bundle that loads."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from model.bundle import load_bundle
+from training.__main__ import main
+
+
+@pytest.mark.slow
+def test_fit_and_export_make_a_bundle_that_loads(tmp_path):
+    runner = CliRunner()
+    options = ["--encoder", "compact", "--cases", "2", "--steps", "3", "--batch", "2"]
+    done = runner.invoke(main, ["fit", "--output", str(tmp_path / "run"), *options], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    record = json.loads((tmp_path / "run" / "training.json").read_text())
+    assert record["step"] == 3
+    assert record["data"] == "parametric phantom"
+    options = ["--output", str(tmp_path / "bundle"), "--name", "tiny", "--studies", "2"]
+    done = runner.invoke(main, ["export", "--run", str(tmp_path / "run"), *options], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    bundle = load_bundle(tmp_path / "bundle")
+    assert bundle.name == "tiny"
+    assert bundle.sha256 in done.output
+    assert bundle.metadata.provenance["training"]["step"] == 3
+
+
+def test_help_reads_without_loading_keras():
+    done = CliRunner().invoke(main, ["fit", "--help"])
+    assert done.exit_code == 0
+    assert "inception_resnet_v2" in done.output
+
+
+def test_a_missing_local_weights_file_is_named(tmp_path):
+    done = CliRunner().invoke(main, ["fit", "--output", str(tmp_path), "--weights", str(tmp_path / "absent.h5")])
+    assert done.exit_code != 0
+    assert "absent.h5" in done.output

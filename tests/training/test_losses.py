@@ -1,0 +1,37 @@
+"""Losses fall when the answer gets better and do not burst at the ends of the range."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from training.losses import fracture_loss, level_loss, paper_loss
+
+
+def levels_truth() -> np.ndarray:
+    truth = np.zeros((2, 8, 8), dtype=np.uint8)
+    truth[:, 2:6, 2:6] = 3
+    return truth
+
+
+@pytest.mark.parametrize("loss", [level_loss, paper_loss])
+def test_the_right_levels_cost_least(loss):
+    truth = levels_truth()
+    right = np.eye(8, dtype=np.float32)[truth]
+    unsure = np.full(right.shape, 1 / 8, dtype=np.float32)
+    wrong = np.roll(right, 1, axis=-1)
+    values = [float(ops.convert_to_numpy(loss(truth, answer))) for answer in (right, unsure, wrong)]
+    assert values == sorted(values)
+    assert np.isfinite(values).all()
+
+
+def test_the_right_fracture_costs_least():
+    truth = (levels_truth() == 3)[..., None].astype(np.uint8)
+    answers = [truth.astype(np.float32), np.full(truth.shape, 0.5, np.float32), 1 - truth.astype(np.float32)]
+    values = [float(ops.convert_to_numpy(fracture_loss(truth, answer))) for answer in answers]
+    assert values == sorted(values)
+    assert np.isfinite(values).all()
+
+
+def test_slices_without_any_fracture_can_still_be_perfect():
+    nothing = np.zeros((1, 8, 8, 1), dtype=np.float32)
+    assert float(ops.convert_to_numpy(fracture_loss(nothing, nothing))) == pytest.approx(0, abs=1e-4)
