@@ -39,4 +39,4 @@ class ReceiptPort(Protocol):
         ...
 
     def association_closed(self, association_id: str) -> None:
-        """Take notice that no more instances come from this association (released, aborted or cut)."""
+        """Take notice that no more instances come from this association (released, aborted or cut); must not raise."""

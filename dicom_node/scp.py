@@ -102,6 +102,7 @@ class StorageSCP:
         entity.acse_timeout = self._config.acse_seconds
         entity.dimse_timeout = self._config.idle_seconds
         entity.network_timeout = self._config.idle_seconds
+        entity.require_called_aet = True
         entity.maximum_associations = self._config.limits.max_sockets  # ours counts established ones only
         entity.add_supported_context(Verification, list(VERIFICATION_SYNTAXES))
         for sop_class in STORAGE_CLASSES:
@@ -147,7 +148,7 @@ class StorageSCP:
             return Rejection.CALLING_AE_TITLE
         if self._config.calling_ae_titles and calling not in self._config.calling_ae_titles:
             return Rejection.CALLING_AE_TITLE
-        if self._spool.free_bytes() < self._config.min_free_bytes:
+        if not self._has_space():
             return Rejection.TEMPORARY_CONGESTION
         with self._lock:
             if len(self._established) >= self._config.max_associations:
@@ -155,6 +156,12 @@ class StorageSCP:
             self._established.add(reception.association_id)
         reception.calling_ae_title = calling
         return None
+
+    def _has_space(self) -> bool:
+        try:
+            return self._spool.free_bytes() >= self._config.min_free_bytes
+        except OSError:  # pynetdicom accepts the association when a handler raises
+            return False
 
     def _on_accepted(self, event: Event) -> None:
         """Log what was accepted, and by name what was not."""

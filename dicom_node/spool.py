@@ -64,8 +64,12 @@ class Spool:
         return status.f_bavail * status.f_frsize
 
     def require_space(self) -> None:
-        """Raise ``OutOfResources`` when the file system has less than ``min_free_bytes`` left."""
-        if self.free_bytes() < self._min_free_bytes:
+        """Raise ``OutOfResources`` when the file system has less than ``min_free_bytes`` left, or cannot be asked."""
+        try:
+            free_bytes = self.free_bytes()
+        except OSError as error:
+            raise OutOfResources(f"The spool failed ({type(error).__name__})", code="SPOOL_FAILED") from error
+        if free_bytes < self._min_free_bytes:
             raise OutOfResources("The spool is out of space", code="SPOOL_FULL")
 
     def receive(self, meta: FileMeta) -> IncomingFile:

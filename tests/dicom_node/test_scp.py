@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -358,6 +359,17 @@ def test_too_little_space_for_new_associations_rejects_them_for_the_time_being(t
         ae.add_requested_context(Verification)
         assoc = ae.associate("127.0.0.1", node.port, ae_title="CSPINE")
         answer = assoc.acceptor.primitive
+        assert (answer.result, answer.result_source, answer.diagnostic) == (2, 3, 1)
+
+
+def test_a_spool_that_is_gone_rejects_associations_and_instances(tmp_path):
+    with listening(tmp_path) as node, raw_association(node.port) as association:
+        shutil.rmtree(node.spool.root)
+        response = association.store(store_command(make_ct().SOPInstanceUID.encode()), good())
+        assert response.status == StoreStatus.OUT_OF_RESOURCES
+        entity = AE()
+        entity.add_requested_context(Verification)
+        answer = entity.associate("127.0.0.1", node.port, ae_title="CSPINE").acceptor.primitive
         assert (answer.result, answer.result_source, answer.diagnostic) == (2, 3, 1)
 
 

@@ -1,0 +1,113 @@
+"""The tables of CONFORMANCE.md say what the code does."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from pydicom.uid import UID
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification
+
+import dicom_node.scp
+from dicom_node.elements import MAX_DEPTH, MAX_ELEMENTS
+from dicom_node.hardening import WireLimits
+from dicom_node.node import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.policy import Rejection, ScpConfig
+from dicom_node.scp import StoreStatus
+from dicom_node.statuses import verdict
+from dicom_node.transfer_syntaxes import NATIVE_SYNTAXES, STORAGE_CLASSES, STORAGE_SYNTAXES
+from tests.dicom_node.listening import listening
+
+STATEMENT = (Path(dicom_node.scp.__file__).parent / "CONFORMANCE.md").read_text(encoding="utf-8")
+
+
+def table(heading: str, number: int = 0) -> list[list[str]]:
+    """Return the rows of a table below a heading, without its head."""
+    section = STATEMENT.split(f"{heading}\n", 1)[1]
+    section = re.split(r"\n#+ ", section)[0]
+    tables = re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in tables[number].splitlines()]
+    return rows[2:]
+
+
+def test_the_received_sop_classes_are_the_negotiated_ones():
+    received = {uid for _, uid, _, scp in table("## 1 Overview") if scp == "Yes"}
+    assert received == {*STORAGE_CLASSES, Verification}
+    assert all(UID(uid).name == name for name, uid, _, _ in table("## 1 Overview"))
+
+
+def test_the_transfer_syntaxes_are_the_negotiated_ones():
+    rows = table("#### Transfer Syntaxes of the Storage Service")
+    assert [uid for _, uid, _ in rows] == list(STORAGE_SYNTAXES)
+    assert all(UID(uid).name == name for name, uid, _ in rows)
+    assert {uid for _, uid, form in rows if form == "Native"} == set(NATIVE_SYNTAXES)
+
+
+def test_the_statuses_are_those_of_the_code():
+    rows = table("#### Status Codes of the Storage Service")
+    assert {name: int(status, 16) for status, name, *_ in rows} == {status.name: status for status in StoreStatus}
+
+
+def test_the_rejections_are_those_of_the_code():
+    rows = table("### 6.2 Association Rejection")
+    codes = {name: int(result) << 16 | int(source) << 8 | int(reason) for name, result, source, reason, _ in rows}
+    assert codes == {rejection.name: rejection for rejection in Rejection}
+
+
+def test_the_limits_are_those_of_the_code():
+    values = dict(table("### 6.1 Association Policies"))
+    limits = WireLimits()
+    defaults = {field.name: field.default for field in fields(ScpConfig)}
+    assert values["Maximum PDU length received"] == f"{limits.max_pdu_bytes} bytes"
+    assert values["Maximum length of an association request"] == f"{limits.max_request_pdu_bytes} bytes"
+    assert values["Open connections, in all"] == str(limits.max_sockets)
+    assert values["Open connections, of one address"] == str(limits.max_sockets_per_address)
+    assert values["Time for one PDU"] == f"{limits.pdu_seconds:g} s"
+    assert values["Life of an association"] == f"{limits.association_seconds:g} s"
+    assert values["Associations at a time, as SCP"] == str(defaults["max_associations"])
+    assert values["Time for the association request"] == f"{defaults['acse_seconds']:g} s"
+    assert values["Time without any PDU"] == f"{defaults['idle_seconds']:g} s"
+    assert values["Implementation Class UID"] == IMPLEMENTATION_CLASS_UID
+    assert values["Implementation Version Name"] == IMPLEMENTATION_VERSION_NAME
+    assert f"nested {MAX_DEPTH} deep" in STATEMENT
+    assert f"{MAX_ELEMENTS:,} elements" in STATEMENT
+
+
+def test_the_statuses_of_peers_are_taken_as_stated():
+    stated = {}
+    for statuses, taken in table("### 5.2 Storage Service as SCU"):
+        for low, high in re.findall(r"0x([0-9A-F]{4})(?:–0x([0-9A-F]{4}))?", statuses):
+            for status in range(int(low, 16), int(high or low, 16) + 1):
+                stated[status] = taken.split(":")[0]
+    for status in range(0x10000):
+        accepted, permanent = verdict(status)
+        taken = "Accepted" if accepted else "Permanent" if permanent else "Transient"
+        assert stated.get(status, "Permanent") == taken, f"0x{status:04X}"
+
+
+def test_of_the_proposed_syntaxes_the_first_of_the_table_is_accepted(tmp_path):
+    with listening(tmp_path) as node:
+        entity = AE()
+        entity.add_requested_context(STORAGE_CLASSES[0], list(reversed(STORAGE_SYNTAXES[1:])))
+        association = entity.associate("127.0.0.1", node.port, ae_title="CSPINE")
+        assert association.accepted_contexts[0].transfer_syntax == [STORAGE_SYNTAXES[1]]
+        association.release()
+
+
+@pytest.mark.parametrize("sop_class", [Verification, *STORAGE_CLASSES], ids=lambda uid: uid.name)
+def test_what_is_stated_is_what_is_negotiated_over_the_wire(tmp_path, sop_class):
+    proposed = [*STORAGE_SYNTAXES, "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"]
+    with listening(tmp_path) as node:
+        entity = AE()
+        for syntax in proposed:
+            entity.requested_contexts = []
+            entity.add_requested_context(sop_class, syntax)
+            association = entity.associate("127.0.0.1", node.port, ae_title="CSPINE")
+            allowed = NATIVE_SYNTAXES if sop_class == Verification else STORAGE_SYNTAXES
+            assert bool(association.accepted_contexts) == (syntax in allowed)
+            answer = association.acceptor.primitive
+            assert answer.implementation_class_uid == IMPLEMENTATION_CLASS_UID
+            assert answer.maximum_length_received == WireLimits().max_pdu_bytes
+            if association.is_established:
+                association.release()
