@@ -28,11 +28,11 @@ def split(frames: Sequence[Frame]) -> list[list[Frame]]:
     return stacks
 
 
-def _separated(frames: list[Frame], keys: Sequence[Callable[[Frame], Hashable]]) -> list[list[Frame]]:
+def _separated(frames: list[Frame], keys: Sequence[Callable[[Frame], tuple[str, ...]]]) -> list[list[Frame]]:
     """The frames as they are if they make a clean stack or nothing parts them into clean ones."""
     if len(frames) < 2 or not keys or spread(frames).clean:
         return [frames]
-    parts = _grouped(frames, keys[0])
+    parts = sorted(_grouped(frames, keys[0]), key=lambda part: keys[0](part[0]))
     if len(parts) > 1 and len(parts) <= len(frames) // 2:
         separated = [stack for part in parts for stack in _separated(part, keys[1:])]
         largest = max(separated, key=len)
@@ -78,13 +78,13 @@ def _form(frame: Frame) -> Hashable:
     )
 
 
-def _acquisition(frame: Frame) -> Hashable:
-    return frame.acquisition
+def _acquisition(frame: Frame) -> tuple[str, ...]:
+    return (frame.acquisition.zfill(12),)
 
 
-def _kernel(frame: Frame) -> Hashable:
-    return frame.kernel
+def _kernel(frame: Frame) -> tuple[str, ...]:
+    return (frame.kernel,)
 
 
-def _image_type(frame: Frame) -> Hashable:
+def _image_type(frame: Frame) -> tuple[str, ...]:
     return frame.image_type

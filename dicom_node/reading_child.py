@@ -5,6 +5,7 @@ and the voxels in the scratch folder. However it dies, the parent says so in a s
 """
 
 import ctypes
+import errno
 import json
 import os
 import resource
@@ -150,13 +151,19 @@ def answer(request: ReadingRequest) -> dict[str, Any]:
     """The answer to a request: a reading, or the error that ended it."""
     reading = Reading(request)
     try:
-        return reading_answer(reading.run())
+        with (
+            config.disable_value_validation()
+        ):  # what is used is validated by us; the rest need not be complained about
+            return reading_answer(reading.run())
     except DicomNodeError as error:
         return error_answer(error, reading.verdicts, reading.notes)
     except MemoryError:
         ending: DicomNodeError = ReadingAborted("Reading needs more memory than is allowed.", code="READING_MEMORY")
-    except OSError:
-        ending = OutOfResources("The scratch folder cannot take the volume.")
+    except OSError as error:
+        if error.errno == errno.ENOMEM:
+            ending = ReadingAborted("Reading needs more memory than is allowed.", code="READING_MEMORY")
+        else:
+            ending = OutOfResources("The scratch folder cannot take the volume.")
     return error_answer(ending, reading.verdicts, reading.notes)
 
 
@@ -164,7 +171,6 @@ def main() -> None:
     """Serve one request."""
     request = ReadingRequest.from_json(sys.stdin.read())
     limit_resources(request.limits)
-    config.settings.reading_validation_mode = config.IGNORE
     path = Path(request.scratch) / ANSWER_NAME
 
     def say_how_it_ended(kind: type[BaseException], _: BaseException, __: TracebackType | None) -> None:

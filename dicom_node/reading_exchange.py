@@ -170,6 +170,8 @@ def _series(item: Mapping[str, Any], volume_path: Path) -> CTSeries:
         raise ValueError("the volume is not what the answer says")
     common = sanitize(Dataset.from_json(item["common"]), COMMON_ATTRIBUTES)
     headers = tuple(_header(common, header) for header in item["headers"])
+    if len(headers) != hu.shape[0] and not (len(headers) == 1 and "PerFrameFunctionalGroupsSequence" in common):
+        raise ValueError("there is no header for each slice")
     if item["uid"] != common.SeriesInstanceUID or item["transfer_syntax_uid"] not in STORAGE_SYNTAXES:
         raise ValueError("the series has no identity")
     return CTSeries(

@@ -67,9 +67,9 @@ class SeriesSummary:
         return self.degrees_from_axial <= AXIAL_DEGREES
 
     @property
-    def bone_kernel(self) -> bool:
-        """Whether the reconstruction kernel is a sharp one, judged by the vendors' naming habits."""
-        return is_bone_kernel(self.kernel) or bool(_BONE_TEXT.search(self.description.upper()))
+    def bone_kernel(self) -> int:
+        """2 when the kernel is a sharp one by the vendors' naming habits, 1 when only the description says so."""
+        return 2 if is_bone_kernel(self.kernel) else int(bool(_BONE_TEXT.search(self.description.upper())))
 
     @property
     def anatomy(self) -> int:
@@ -212,7 +212,7 @@ _CRITERIA: tuple[tuple[Callable[[SeriesSummary], float], str], ...] = (
     (_coverage_class, "It covers less of the spine."),
     (_spacing_class, "Its slices are farther apart."),
     (_derived, "Its images are derived, those of the chosen series original."),
-    (lambda s: not s.bone_kernel, "It is not reconstructed with a bone kernel."),
+    (lambda s: -s.bone_kernel, "It is not reconstructed with a bone kernel."),
     (lambda s: round(s.spacing_mm[0], 3), "Its slices are farther apart."),
     (lambda s: -s.slices, "It has fewer slices."),
 )

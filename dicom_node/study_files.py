@@ -3,6 +3,7 @@
 Used in the reading child only.
 """
 
+import errno
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -71,7 +72,9 @@ def read_files(paths: Sequence[Path]) -> StudyFiles:
             study.left_out[str(error)] += 1
         except InvalidInstance as error:
             study.left_out[f"The instance is malformed ({str(error).rstrip('.')})"] += 1
-        except OSError:
+        except OSError as error:
+            if error.errno == errno.ENOMEM:
+                raise
             study.left_out["The file cannot be read"] += 1
         except MALFORMED:
             study.left_out["The instance is malformed"] += 1
@@ -104,7 +107,7 @@ def stacks_of(files: Sequence[InstanceFile], limits: ReadingLimits) -> tuple[lis
         return [Stack(_summary(files[0], slices=len(files)), None)], False
     frames: list[Frame] = []
     problems: Counter[str] = Counter()
-    for file in _distinct(files):
+    for file in sorted(files, key=lambda item: (text(item.dataset, "SOPInstanceUID"), str(item.path))):
         try:
             found = frames_of(file, limits.frames)
         except InvalidInstance as error:
@@ -121,15 +124,6 @@ def stacks_of(files: Sequence[InstanceFile], limits: ReadingLimits) -> tuple[lis
         return [Stack(_summary(files[0], problem=f"{problem}.", problem_code=code), None)], True
     stacks = [_stack(group, number, limits) for number, group in enumerate(split(frames))]
     return stacks, bool(problems)
-
-
-def _distinct(files: Sequence[InstanceFile]) -> list[InstanceFile]:
-    """The files, one for each SOP Instance UID and position, in the order of their UIDs."""
-    distinct: dict[tuple[str, str], InstanceFile] = {}
-    for file in sorted(files, key=lambda item: (text(item.dataset, "SOPInstanceUID"), str(item.path))):
-        where = text(file.dataset, "ImagePositionPatient")
-        distinct.setdefault((text(file.dataset, "SOPInstanceUID"), f"{where} {file.path}"), file)
-    return list(distinct.values())
 
 
 def _stack(frames: Sequence[Frame], number: int, limits: ReadingLimits) -> Stack:
@@ -153,11 +147,14 @@ def _stack(frames: Sequence[Frame], number: int, limits: ReadingLimits) -> Stack
 
 
 def _placed(frames: Sequence[Frame]) -> PlacedStack:
-    """The placed stack; UnusableSeries when one of a multi-frame instance's frames is not part of it."""
+    """The placed stack; UnusableSeries when results could not refer to each of its slices."""
     placed = place(frames)
     file = frames[0].file
     if frames[0].multi_frame and (numbers(file.dataset, "NumberOfFrames", 1) or (1.0,))[0] != len(frames):
         raise UnusableSeries("The multi-frame instance holds more than one stack.", code="ENHANCED_UNSUPPORTED")
+    uids = [text(frame.file.dataset, "SOPInstanceUID") for frame in placed.frames]
+    if not frames[0].multi_frame and len(set(uids)) != len(uids):
+        raise UnusableSeries("Different slices have the same SOP Instance UID.", code="DUPLICATE_UID")
     return placed
 
 

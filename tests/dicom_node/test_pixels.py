@@ -1,0 +1,167 @@
+"""Stored values to HU: bits, sign, padding, rescale, and code streams that lie about their size."""
+
+import base64
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import HTJ2KLossless, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
+
+from dicom_node.errors import UnusableSeries
+from dicom_node.frames import Rescale, frames_of
+from dicom_node.instance_file import read_instance
+from dicom_node.pixels import code_stream_size, pixel_problem, to_hu, write_hu
+from tests.dicom_node.small_series import SPACING_MM, small_hu
+from training.phantom_encoding import TransferSyntax
+from training.phantom_series import Encoding, SeriesOptions, make_series
+
+HTJ2K_32_BY_32 = base64.b85decode(
+    "|4;u>04YEK0000W0000W00000000000000W0000W0000000000009pH0sl|{2mk^A000XAQUDA90ssL31q1{@0smY86Cj9?kdTm&kdTm&kdTmwh="
+    "~7W02crOPjF>!N>E53R%LP^FfKASE;BCwkN^q*00000u>b-8lfVEbHTwkzbO68r62Jfx0PFyVbO0jx0|#^fzyK3K026@L{s01W0FZ>_0Hag@zyK4"
+    "#02N@Ws-UOBbpS>hF=FJvLILcy0KfnhZ~z6SBuSFzz^A9DLU;fkJv=--JUl%9{fuCH_A!C%x&XicEeHSwz5oCK0QvtZ>FMd|>FMHp0Dj;1ec$(e-}"
+    "imr_y2fcLI=NL2p;`}Aba)@f$XyZ|Je"
+)
+"""A 32×32 ramp, 64 × row + 3 × column, as reversible HTJ2K, made with imagecodecs 2026.3.6."""
+
+
+def attributes(*, bits=16, high=None, signed=False, **more):
+    dataset = Dataset()
+    dataset.BitsStored, dataset.HighBit = bits, bits - 1 if high is None else high
+    dataset.PixelRepresentation = int(signed)
+    for keyword, value in more.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
+def hu_of(stored, dataset, slope=1.0, intercept=-1024.0):
+    return to_hu(np.array([stored], dtype=np.uint16), dataset, Rescale(slope, intercept, "HU"))[0].tolist()
+
+
+def frame_of(dataset, tmp_path: Path):
+    path = tmp_path / "one.dcm"
+    dataset.save_as(path, enforce_file_format=True)
+    file = read_instance(path)
+    (frame,) = frames_of(file, 10)
+    return frame
+
+
+def decoded(frame):
+    volume = np.empty((1, frame.rows, frame.columns), dtype=np.int16)
+    write_hu((frame,), volume)
+    return volume[0]
+
+
+def test_unused_high_bits_are_removed():
+    assert hu_of([0xF000 | 1024, 24], attributes(bits=12)) == [0, -1000]
+
+
+def test_twelve_bit_signed_values_are_sign_extended():
+    assert hu_of([0x0FFF, 0x0800, 0x07FF], attributes(bits=12, signed=True), intercept=0.0) == [-1, -2048, 2047]
+
+
+def test_values_left_aligned_in_their_word_are_shifted():
+    assert hu_of([1024 << 4], attributes(bits=12, high=15)) == [0]
+
+
+def test_unsigned_values_beyond_the_range_of_hu_are_clipped():
+    assert hu_of([65535, 0], attributes()) == [32767, -1024]
+
+
+def test_slope_and_fractional_intercept_are_rounded():
+    assert hu_of([0, 3], attributes(), slope=0.5, intercept=-0.25) == [0, 1]
+
+
+def test_padding_becomes_air():
+    assert hu_of([63536, 24], attributes(signed=True, PixelPaddingValue=63536), intercept=0.0) == [-1024, 24]
+    assert hu_of([5, 7, 9], attributes(PixelPaddingValue=5, PixelPaddingRangeLimit=7), intercept=0.0) == [
+        -1024,
+        -1024,
+        9,
+    ]
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        TransferSyntax.EXPLICIT_LE,
+        TransferSyntax.IMPLICIT_LE,
+        TransferSyntax.RLE,
+        TransferSyntax.JPEG_LOSSLESS_SV1,
+        TransferSyntax.JPEG_LS_LOSSLESS,
+        TransferSyntax.JPEG_2000_LOSSLESS,
+    ],
+)
+@pytest.mark.parametrize("signed", [False, True])
+def test_every_transfer_syntax_gives_the_same_hu(tmp_path, syntax, signed):
+    hu = small_hu()[:1]
+    encoding = Encoding(syntax, bits_stored=16 if signed else 12, signed=signed)
+    (dataset,) = make_series(hu, SPACING_MM, SeriesOptions(encoding=encoding))
+    assert np.array_equal(decoded(frame_of(dataset, tmp_path)), hu[0])
+
+
+def test_htj2k_is_decoded(tmp_path):
+    (dataset,) = make_series(np.zeros((1, 32, 32), dtype=np.int16), SPACING_MM)
+    dataset.PixelData = encapsulate([HTJ2K_32_BY_32])
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = HTJ2KLossless
+    expected = 64 * np.arange(32)[:, None] + 3 * np.arange(32) - 1024
+    assert np.array_equal(decoded(frame_of(dataset, tmp_path)), expected)
+    assert code_stream_size(HTJ2K_32_BY_32) == (32, 32)
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [TransferSyntax.JPEG_LOSSLESS_SV1, TransferSyntax.JPEG_LS_LOSSLESS, TransferSyntax.JPEG_2000_LOSSLESS],
+)
+def test_a_code_stream_of_another_size_is_refused_before_it_is_decoded(tmp_path, syntax):
+    (dataset,) = make_series(small_hu()[:1], SPACING_MM, SeriesOptions(encoding=Encoding(syntax)))
+    dataset.Rows += 2
+    with pytest.raises(UnusableSeries, match="another size"):
+        decoded(frame_of(dataset, tmp_path))
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, HTJ2KLossless])
+@pytest.mark.parametrize(
+    "data", [b"", b"\0" * 64, b"\xff\xd8\xff\xd9", bytes(range(256)), b"\xff\x4f\xff\x51" + b"\0" * 60]
+)
+def test_garbage_instead_of_a_code_stream_is_refused(tmp_path, syntax, data):
+    (dataset,) = make_series(small_hu()[:1], SPACING_MM)
+    dataset.PixelData = encapsulate([data or b"\0\0"])
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = syntax
+    with pytest.raises(UnusableSeries) as refused:
+        decoded(frame_of(dataset, tmp_path))
+    assert refused.value.code == "UNDECODABLE"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"Rows": 0}, "Rows"),
+        ({"Rows": 65535}, "beyond the limit"),
+        ({"Rows": 1000}, "truncated"),
+        ({"BitsAllocated": 8}, "16 bit"),
+        ({"SamplesPerPixel": 3}, "16 bit"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "gray"),
+        ({"BitsStored": 0}, "Bits Stored"),
+        ({"BitsStored": 16, "HighBit": 11}, "Bits Stored"),
+        ({"HighBit": 99}, "Bits Stored"),
+    ],
+)
+def test_impossible_pixel_attributes_are_named_before_anything_is_decoded(tmp_path, changes, words):
+    (dataset,) = make_series(small_hu()[:1], SPACING_MM)
+    for keyword, value in changes.items():
+        setattr(dataset, keyword, value)
+    path = tmp_path / "one.dcm"
+    dataset.save_as(path, enforce_file_format=True)
+    assert words in pixel_problem(read_instance(path), 1)
+
+
+def test_a_good_header_has_no_problem(tmp_path):
+    (dataset,) = make_series(small_hu()[:1], SPACING_MM)
+    assert pixel_problem(frame_of(dataset, tmp_path).file, 1) == ""
+    assert "truncated" in pixel_problem(frame_of(dataset, tmp_path).file, 2)
