@@ -1,5 +1,6 @@
 """A small head-and-neck-like block of HU as a DICOM series, and how it is read in this process or in the child."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom import Dataset, config
 
-from dicom_node.reading_child import Reading
-from dicom_node.reading_exchange import ReadingLimits, ReadingRequest, StudyReading
+from dicom_node.reading_child import Reading, answer
+from dicom_node.reading_exchange import ANSWER_NAME, ReadingLimits, ReadingRequest, StudyReading, parse_answer
 from training.phantom_series import SeriesOptions, make_series
 
 SPACING_MM = (1.0, 0.9, 0.8)
@@ -64,3 +65,11 @@ def files_of(folder: Path) -> list[Path]:
 def reread(path: Path) -> Dataset:
     """A data set out of a file."""
     return pydicom.dcmread(path)
+
+
+def read_through_answer(paths: Sequence[Path], scratch: Path) -> StudyReading:
+    """Read in this process with the answer written and parsed as between child and parent: headers are sanitized."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    request = ReadingRequest(tuple(str(path) for path in paths), str(scratch), ReadingLimits())
+    (scratch / ANSWER_NAME).write_text(json.dumps(answer(request)))
+    return parse_answer(scratch)
