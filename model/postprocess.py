@@ -14,6 +14,10 @@ from model.findings import Limitation, StudyFindings, Vertebra, VertebraFinding
 
 Field = NDArray[np.float16] | NDArray[np.float32]
 LEVELS = len(Vertebra)
+MOST_PIECES = 400
+"""More pieces than this are noise: the smallest are left out, so that time stays bounded whatever the network says."""
+MOST_NAMED = 32
+"""Of the pieces this many, the largest, take part in the naming of levels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +74,12 @@ def find_pieces(levels: Field, spacing_mm: float, config: PostprocessConfig) -> 
             continue
         found, count = ndimage.label(best[where] == label)
         sizes = np.bincount(found.ravel(), minlength=count + 1)
-        for part, box in enumerate(ndimage.find_objects(found), start=1):
+        boxes = ndimage.find_objects(found)
+        by_size = sorted(range(1, count + 1), key=lambda part: -sizes[part])[: MOST_PIECES // LEVELS]
+        for part in by_size:
             if sizes[part] * voxel_mm3 < config.crumb_mm3:
-                continue
+                break
+            box = boxes[part - 1]
             mine = found[box] == part
             place = tuple(slice(o.start + b.start, o.start + b.stop) for o, b in zip(where, box, strict=True))
             number = len(pieces) + 1
@@ -111,7 +118,8 @@ def name_pieces(pieces: list[Piece], config: PostprocessConfig) -> dict[int, Ver
     Dynamic programming over the pieces from head to feet: the network's opinion of each piece is weighed against the
     distances between neighbors. A piece that fits nowhere stays unnamed.
     """
-    column = sorted((piece for piece in pieces if piece.volume_mm3 >= config.piece_mm3), key=lambda p: p.middle_mm[0])
+    large = sorted((piece for piece in pieces if piece.volume_mm3 >= config.piece_mm3), key=lambda p: -p.volume_mm3)
+    column = sorted(large[:MOST_NAMED], key=lambda p: p.middle_mm[0])
     if not column:
         return {}
     states = [(index, level) for index in range(len(column)) for level in range(1, LEVELS + 1)]

@@ -13,12 +13,10 @@ from model.findings import Vertebra
 from training.anatomy import Anatomy, Grid, Tissue, smooth_noise
 from training.augment import Contrast, paint
 from training.fractures import broken, random_fracture
+from training.posture import Posture, random_column, rotation
 from training.shapes import Field, Points, Solid, Spot
 from training.surroundings import Body, Curve, fill_tissues, hyoid, mandible, skull, teeth
 from training.vertebrae import BUILDS, rib, vertebra
-
-PITCH_MM = {1: 17.5, 2: 19.5, 3: 17.8, 4: 17.2, 5: 17.0, 6: 17.6, 7: 18.8, 8: 20.0, 9: 21.0, 10: 21.5}
-"""Distance from the middle of one label to that of the next below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,63 +51,6 @@ class Phantom:
     labels: NDArray[np.uint8]
     fracture: NDArray[np.bool_]
     fractured: frozenset[Vertebra] = field(default_factory=frozenset)
-
-
-@dataclass(frozen=True, slots=True)
-class Posture:
-    """Where one vertebra stands: its middle in mm and its rotation (rows: its own axes w, v, u in the neck's axes)."""
-
-    centre: Spot
-    rotation: NDArray[np.float32]
-    scale: float
-
-    def local(self, grid: Grid, box: tuple[slice, slice, slice]) -> Points:
-        """The voxels of the box in the vertebra's own axes."""
-        w = grid.w[box[0]][:, None, None] - np.float32(self.centre.w)
-        v = grid.v[box[1]][None, :, None] - np.float32(self.centre.v)
-        u = grid.u[box[2]][None, None, :] - np.float32(self.centre.u)
-        turned = self.rotation / np.float32(self.scale)
-        return Points(*(row[0] * w + row[1] * v + row[2] * u for row in turned))
-
-
-def _rotation(tilt: float, turn: float, lean: float) -> NDArray[np.float32]:
-    """Axes of a vertebra that nods by ``tilt``, turns left by ``turn`` and leans left by ``lean`` (radians)."""
-    ct, st, cy, sy, cl, sl = np.cos(tilt), np.sin(tilt), np.cos(turn), np.sin(turn), np.cos(lean), np.sin(lean)
-    nod = np.array([[ct, -st, 0], [st, ct, 0], [0, 0, 1]])
-    yaw = np.array([[1, 0, 0], [0, cy, -sy], [0, sy, cy]])
-    roll = np.array([[cl, 0, -sl], [0, 1, 0], [sl, 0, cl]])
-    return np.asarray(nod @ yaw @ roll, dtype=np.float32)
-
-
-def random_column(rng: np.random.Generator) -> dict[int, Posture]:
-    """The postures of C1 to T4 (numbered 1..11) in a random neck: size, lordosis or kyphosis, lean, turn."""
-    size = rng.uniform(0.86, 1.12)
-    lordosis = np.radians(rng.normal(14, 14))
-    base = np.radians(rng.normal(0, 9))
-    lean, bend = np.radians(rng.normal(0, 4)), np.radians(rng.normal(0, 4))
-    head_turn = np.radians(rng.normal(0, 6))
-    labels = np.arange(1, 12)
-    tilts = base + lordosis * (labels - 4) / 3.5 + np.radians(rng.normal(0, 2.0, size=11))
-    tilts[7:] = tilts[6] + np.radians(5) * np.arange(1, 5)
-    leans = lean + bend * (labels - 4) / 4 + np.radians(rng.normal(0, 1.0, size=11))
-    turns = head_turn * np.clip((6 - labels) / 5, 0, 1) + np.radians(rng.normal(0, 1.5, size=11))
-    turns[0] += np.radians(rng.normal(0, 4))
-    steps = {label: pitch * size * rng.uniform(0.95, 1.05) for label, pitch in PITCH_MM.items()}
-    centres = {4: np.zeros(3)}
-    for label in range(5, 12):
-        middle = (tilts[label - 2] + tilts[label - 1]) / 2, (leans[label - 2] + leans[label - 1]) / 2
-        centres[label] = centres[label - 1] + steps[label - 1] * _rotation(middle[0], 0, middle[1])[0]
-    for label in (3, 2, 1):
-        middle = (tilts[label - 1] + tilts[label]) / 2, (leans[label - 1] + leans[label]) / 2
-        centres[label] = centres[label + 1] - steps[label] * _rotation(middle[0], 0, middle[1])[0]
-    return {
-        int(label): Posture(
-            Spot(*(float(x) for x in centres[int(label)])),
-            _rotation(tilts[label - 1], turns[label - 1], leans[label - 1]),
-            float(size * rng.uniform(0.97, 1.03)),
-        )
-        for label in labels
-    }
 
 
 class _Composer:
@@ -180,7 +121,7 @@ def make_anatomy(rng: np.random.Generator, grid: Grid, config: PhantomConfig) ->
     composer = _Composer(grid, rng)
     for label, posture in column.items():
         composer.add_vertebra(label, posture, fractured=label <= 7 and Vertebra(label) in config.fractured)
-    head = replace(column[1], rotation=_rotation(float(rng.normal(0, 0.12)), 0.0, float(rng.normal(0, 0.05))))
+    head = replace(column[1], axes=rotation(float(rng.normal(0, 0.12)), 0.0, float(rng.normal(0, 0.05))))
     body = Body.random(rng, table=config.table)
     curve = _curve(column)
     tissue = fill_tissues(grid, curve, body, (column[1].centre, column[7].centre), rng)
@@ -190,7 +131,7 @@ def make_anatomy(rng: np.random.Generator, grid: Grid, config: PhantomConfig) ->
     middle = column[3].centre
     composer.add_bone(
         hyoid(rng),
-        Posture(middle._replace(w=middle.w + rng.uniform(-5, 22)), head.rotation, 1.0),
+        Posture(middle._replace(w=middle.w + rng.uniform(-5, 22)), head.axes, 1.0),
         (Spot(-12, -60, -30), Spot(12, 0, 30)),
     )
     if config.with_mandible:
@@ -208,7 +149,7 @@ def _fill_discs(tissue: NDArray[np.uint8], column: dict[int, Posture], composer:
         build = BUILDS.get(label, BUILDS[3])
         middle = Spot(*(float(x) for x in (np.array(above.centre) + np.array(below.centre)) / 2))
         box = composer.box(middle, Spot(-12, -14, -16), Spot(12, 14, 16))
-        w, v, u = Posture(middle, above.rotation, above.scale).local(composer.grid, box)
+        w, v, u = Posture(middle, above.axes, above.scale).local(composer.grid, box)
         inside = (np.abs(w) < 7) & ((v / build.half_depth) ** 2 + (u / build.half_width) ** 2 < 1)
         tissue[box][inside] = Tissue.DISC
 
