@@ -1,11 +1,12 @@
 """Received instances into the records: the receipt port of the storage SCP, and adoption of files without a record."""
 
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
 
-from sqlalchemy import exists, select, update
+from sqlalchemy import bindparam, exists, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from dicom_node.errors import InvalidInstance
@@ -23,6 +24,32 @@ ADOPTED = "adopted"
 """Association identifier of an instance whose record was made from its file."""
 
 _BATCH = 500
+_PRECISION = timedelta(milliseconds=100)
+"""The time of the last receipt is not written for every instance of a burst."""
+
+# The statements of every instance, built once: building them each time costs more than running them.
+_STUDIES, _SERIES, _INSTANCES = (table.__table__ for table in (Study, Series, Instance))
+_FIND_STUDY = (
+    select(_STUDIES.c.id, _STUDIES.c.state, _STUDIES.c.generation, _STUDIES.c.lease_token, _STUDIES.c.last_received_at)
+    .where(_STUDIES.c.study_instance_uid == bindparam("uid"))
+    .with_for_update()
+)
+_FIND_SERIES = select(_SERIES.c.id).where(
+    _SERIES.c.study_id == bindparam("study"), _SERIES.c.series_instance_uid == bindparam("uid")
+)
+_EARLIER = Instance.__table__.alias("earlier")
+_IS_REVISION = exists().where(
+    _EARLIER.c.study_id == bindparam("of_study"), _EARLIER.c.sop_instance_uid == bindparam("of_instance")
+)
+_INSERT_INSTANCE = {
+    name: insert(Instance).values(revision=_IS_REVISION).on_conflict_do_nothing().returning(_INSTANCES.c.revision)
+    for name, insert in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
+}
+_TOUCH = (
+    update(Study)
+    .where(_STUDIES.c.id == bindparam("study"), _STUDIES.c.last_received_at < bindparam("at"))
+    .values(last_received_at=bindparam("at"))
+)
 
 
 class Intake(ReceiptPort):
@@ -57,11 +84,9 @@ class Intake(ReceiptPort):
 
 def record_instance(session: Session, instance: ReceivedInstance) -> None:
     """Upsert study, series and instance in this transaction, and move the study as the table says."""
-    header = instance.header
-    position = _study(session, instance)
+    position, last_received_at = _study(session, instance)
     series_id = _series(session, position.study_id, instance)
-    at_this_uid = (Instance.study_id == position.study_id, Instance.sop_instance_uid == header.sop_instance_uid)
-    revision = bool(session.scalar(select(exists().where(*at_this_uid))))
+    header = instance.header
     values = {
         "study_id": position.study_id,
         "series_id": series_id,
@@ -74,50 +99,42 @@ def record_instance(session: Session, instance: ReceivedInstance) -> None:
         "received_at": instance.received_at,
         "association_id": instance.association_id,
         "calling_ae_title": instance.calling_ae_title,
-        "revision": revision,
+        "of_study": position.study_id,
+        "of_instance": header.sop_instance_uid,
     }
-    new = insert_once(session, Instance, values) is not None
+    revisions = session.connection().execute(_INSERT_INSTANCE[session.get_bind().dialect.name], values).scalars().all()
     if position.state is StudyState.RECEIVING:
-        _received(session, position.study_id, instance.received_at)
-        if new and revision:
+        if instance.received_at - last_received_at >= _PRECISION:
+            session.connection().execute(_TOUCH, {"study": position.study_id, "at": instance.received_at})
+        if any(revisions):
             studies.note(session, position, NoteKind.REVISED_INSTANCE, instance.received_at, _detail(instance))
-    elif new:
-        cause = Cause.REVISED_INSTANCE if revision else Cause.LATE_INSTANCE
+    elif revisions:
+        cause = Cause.REVISED_INSTANCE if any(revisions) else Cause.LATE_INSTANCE
         studies.transition(session, position, Move(cause, instance.received_at, _detail(instance)))
 
 
-def _study(session: Session, instance: ReceivedInstance) -> Position:
-    """Where the instance's study is, its row locked; the study is created by its first instance."""
+def _study(session: Session, instance: ReceivedInstance) -> tuple[Position, datetime]:
+    """Where the instance's study is, its row locked, and its last receipt; its first instance creates it."""
     uid = instance.header.study_instance_uid
-    query = select(Study.id).where(Study.study_instance_uid == uid)
-    study_id = session.scalar(query)
-    if study_id is None:
+    row = session.connection().execute(_FIND_STUDY, {"uid": uid}).one_or_none()
+    if row is None:
         arrival = Arrival(uid, instance.calling_ae_title, instance.peer_address, instance.received_at)
-        study_id = studies.create(session, arrival) or session.scalars(query).one()
-    return studies.position_of(session, study_id, lock=True)
+        studies.create(session, arrival)
+        row = session.connection().execute(_FIND_STUDY, {"uid": uid}).one()
+    return Position(row.id, row.state, row.generation, row.lease_token), row.last_received_at
 
 
 def _series(session: Session, study_id: int, instance: ReceivedInstance) -> int:
     """The key of the instance's series, which is created by its first instance."""
-    header = instance.header
-    query = select(Series.id).where(
-        Series.study_id == study_id, Series.series_instance_uid == header.series_instance_uid
-    )
-    found = session.scalar(query)
+    uid = instance.header.series_instance_uid
+    found: int | None = session.connection().execute(_FIND_SERIES, {"study": study_id, "uid": uid}).scalar()
     if found is not None:
         return found
-    values = {
-        "study_id": study_id,
-        "series_instance_uid": header.series_instance_uid,
-        "modality": header.modality,
-    }
-    return insert_once(session, Series, values) or session.scalars(query).one()
-
-
-def _received(session: Session, study_id: int, at: datetime) -> None:
-    """The quiet period starts anew; instances that overtook each other do not turn it back."""
-    statement = update(Study).where(Study.id == study_id, Study.last_received_at < at).values(last_received_at=at)
-    session.connection().execute(statement)
+    values = {"study_id": study_id, "series_instance_uid": uid, "modality": instance.header.modality}
+    made = insert_once(session, Series, values)
+    if made is None:  # by another process, just now
+        made = session.connection().execute(_FIND_SERIES, {"study": study_id, "uid": uid}).scalar_one()
+    return made
 
 
 def _detail(instance: ReceivedInstance) -> str:

@@ -1,7 +1,6 @@
 """worker.intake: what is received is recorded once, moves the study by the table, and orphans are adopted."""
 
 import hashlib
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from dicom_node.receipts import ReceivedInstance
 from dicom_node.spool import Spool
 from tests.worker.conftest import FakeClock
 from worker import studies
-from worker.database import Database, GroupCommitWriter, WriterClosed
+from worker.database import Database, GroupCommitWriter, WriterClosed, migrate
 from worker.intake import ADOPTED, Intake
 from worker.records import Instance, Series, Study, StudyEvent
 from worker.states import Cause, StudyState
@@ -174,8 +173,6 @@ def test_many_associations_at_once_lose_nothing(database: Database, intake: Inta
 
 @pytest.mark.peer
 def test_two_listeners_on_one_postgresql_lose_nothing(request: pytest.FixtureRequest):
-    from worker.database import migrate
-
     url = request.getfixturevalue("postgresql_peer").create_database("two_listeners")
     databases = [Database.open(url) for _ in range(2)]
     migrate(databases[0])
@@ -274,4 +271,3 @@ def test_a_file_that_is_no_instance_is_left_alone(sqlite_database: Database, tmp
     assert Intake(writer).adopt(spool) == 1
     writer.close()
     assert (good.parent / "torn.dcm").exists()
-    assert threading.active_count() >= 1

@@ -207,7 +207,7 @@ def test_a_broken_bell_leaves_the_rows_to_ring_again(
 def test_a_bell_that_crashes_leaves_the_row_to_ring_again(database: Database, clock: FakeClock):
     class Crash(MemoryBell):
         def ring_analysis(self, study_id: int, generation: int) -> None:
-            raise ZeroDivisionError
+            raise ZeroDivisionError(study_id, generation)
 
     position = queued(database, clock)
     with pytest.raises(ZeroDivisionError):
