@@ -69,7 +69,7 @@ def fuzzed_node(tmp_path_factory):
         yield node
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mutation=mutated())
 def test_over_the_wire_each_is_accepted_or_refused_and_the_next_good_one_is_stored(fuzzed_node, mutation):
     syntax, data = mutation

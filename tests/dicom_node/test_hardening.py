@@ -29,8 +29,8 @@ from tests.peers import wait_until
 
 @pytest.fixture
 def node(tmp_path):
-    limits = quick_limits(pdu_seconds=1.0)
-    with listening(tmp_path, limits=limits, acse_seconds=1.0, idle_seconds=2.0) as listener:
+    limits = quick_limits(pdu_seconds=2.0)
+    with listening(tmp_path, limits=limits, acse_seconds=2.0, idle_seconds=3.0) as listener:
         yield listener
 
 
@@ -66,13 +66,13 @@ def seconds_until_closed(connection):
 
 def test_a_silent_connection_is_closed(node):
     with connect(node.port) as connection:
-        assert seconds_until_closed(connection) < 4
+        assert seconds_until_closed(connection) < 10
 
 
 def test_half_an_association_request_is_closed_at_the_deadline(node):
     with connect(node.port) as connection:
         connection.sendall(association_request(b"CSPINE", {1: (VERIFICATION, "1.2.840.10008.1.2")})[:50])
-        assert seconds_until_closed(connection) < 4
+        assert seconds_until_closed(connection) < 10
 
 
 def test_a_request_that_drips_in_is_closed_at_the_deadline(node):
@@ -81,14 +81,14 @@ def test_a_request_that_drips_in_is_closed_at_the_deadline(node):
         started = time.monotonic()
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
             drip(connection, request)
-        assert time.monotonic() - started < 6
+        assert time.monotonic() - started < 20
 
 
 def test_a_stall_inside_a_data_pdu_is_closed_and_leaves_nothing(node):
     with raw_association(node.port) as association:
         association.connection.sendall(pdu(P_DATA, pdv(1, 3, store_command(b"1.2.3"))))
         association.connection.sendall(pdu(P_DATA, pdv(1, 0, bytes(9000)))[:5000])
-        assert seconds_until_closed(association.connection) < 4
+        assert seconds_until_closed(association.connection) < 10
     wait_until(lambda: node.incoming() == [], 5, "the removal of the incoming file")
 
 
@@ -139,8 +139,9 @@ def test_a_pdu_that_claims_four_gibibytes_is_cut_off_at_once(node, established):
 def test_garbage_ends_its_connection_and_nothing_else(node, garbage):
     with connect(node.port) as connection:
         connection.sendall(garbage)
-        connection.shutdown(socket.SHUT_WR)
-        assert seconds_until_closed(connection) < 6
+        with contextlib.suppress(OSError):  # closed by then
+            connection.shutdown(socket.SHUT_WR)
+        assert seconds_until_closed(connection) < 10
     assert_served(node.port)
 
 
@@ -231,6 +232,12 @@ def test_many_cut_associations_leave_no_thread_descriptor_or_file(node):
     assert descriptors() <= before
     assert node.incoming() == []
     assert_served(node.port)
+
+
+def test_small_segments_are_sent_at_once(node):
+    with raw_association(node.port):
+        server = node.scp._server
+        assert [sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for sock in server._connections] == [1]
 
 
 def test_an_association_that_lasts_too_long_is_closed(tmp_path):

@@ -152,11 +152,11 @@ def test_deep_nesting_is_refused_at_once(syntax):
 def test_millions_of_empty_items_are_refused_in_a_moment_or_passed_over():
     items = item_head(0xE000) * 2_000_000
     undefined = with_prefix_element(long_element(0x00070010, b"SQ", 0xFFFFFFFF, items + item_head(0xE0DD)))
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(InvalidInstance, match="too many"):
         inspect(undefined, ExplicitVRLittleEndian)
     assert inspect(with_prefix_element(long_element(0x00070010, b"SQ", len(items), items)), ExplicitVRLittleEndian)
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
     assert MAX_ELEMENTS < 2_000_000
 
 

@@ -125,7 +125,7 @@ def test_storescu_with_its_nagle_delay_stores_a_series(node, tmp_path, syntax):
     started = time.monotonic()
     done = storescu(files, f"CSPINE@127.0.0.1:{node.port}", options)
     assert done.returncode == 0, done.stdout
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
     assert {hashlib.sha256(data_set_bytes(path)).digest() for path in node.stored()} == {
         hashlib.sha256(encode_data_set(dcmread(path), syntax)).digest() for path in files
     }
@@ -233,7 +233,7 @@ def test_a_bad_data_set_gets_its_status_and_leaves_nothing(node, name):
     data_set, status, words = BAD_DATA_SETS[name]
     started = time.monotonic()
     response = send_raw(node.port, data_set)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
     assert (response.status, words in response.comment) == (status, True), response
     assert len(response.comment) <= 64
     assert node.stored() == node.incoming() == node.receipts.recorded == []
