@@ -9,7 +9,7 @@ from pydicom import Dataset
 
 from dicom_node.errors import InvalidInstance
 from dicom_node.instance_file import InstanceFile
-from dicom_node.malformed import value_of
+from dicom_node.malformed import elements_of, value_of
 
 MULTI_FRAME_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2"})
 _COSINE_TOLERANCE = 0.01
@@ -95,7 +95,7 @@ def frames_of(file: InstanceFile, maximum_frames: int) -> list[Frame]:
 
 def _parts(group: Dataset) -> list[Dataset]:
     """The single items of a functional group's sequences (PS3.3 C.7.6.16)."""
-    return [element.value[0] for element in group if element.VR == "SQ" and element.value]
+    return [element.value[0] for element in elements_of(group) if element.VR == "SQ" and element.value]
 
 
 def _frame(file: InstanceFile, index: int, parts: Sequence[Dataset]) -> Frame:

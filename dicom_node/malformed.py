@@ -1,9 +1,10 @@
 """What parsing and decoding libraries raise on malformed input, by name: pydicom promises no single exception type."""
 
 import struct
+from collections.abc import Iterator
 from typing import Any
 
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
 from pydicom.errors import InvalidDicomError
 
 MALFORMED = (
@@ -27,3 +28,13 @@ def value_of(dataset: Dataset, keyword: str) -> Any:
         return dataset.get(keyword)
     except MALFORMED:
         return None
+
+
+def elements_of(dataset: Dataset) -> Iterator[DataElement]:
+    """The elements whose bytes are values of their VRs, in the order of their tags."""
+    for tag in sorted(dataset.keys()):
+        try:
+            element = dataset[tag]
+        except MALFORMED:
+            continue
+        yield element

@@ -21,7 +21,7 @@ from dicom_node.allowed_attributes import (
     NUMBER_OF_VALUES,
 )
 from dicom_node.header import is_uid
-from dicom_node.malformed import value_of
+from dicom_node.malformed import elements_of, value_of
 from dicom_node.timestamps import is_date, is_time
 
 TEXT_LENGTHS = {"SH": 16, "LO": 64, "PN": 64}
@@ -97,7 +97,7 @@ def _clean_element(header: Dataset, keyword: str) -> DataElement | None:
 def sanitize_item(item: Dataset) -> Dataset:
     """A sequence item with its allowed attributes only."""
     clean = Dataset()
-    for element in item:
+    for element in elements_of(item):
         if element.keyword in NESTED_ATTRIBUTES:
             kept = _clean_element(item, element.keyword)
             if kept is not None:

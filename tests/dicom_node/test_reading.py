@@ -1,8 +1,6 @@
 """Reading a study through the child process: real necks, every kind of bad input, and children that die."""
 
-import json
 import os
-import shutil
 import struct
 import time
 from pathlib import Path
@@ -14,7 +12,6 @@ from pydicom.uid import RLELossless
 
 from dicom_node.errors import Ineligible, ReadingAborted, UnusableSeries
 from dicom_node.reading import ReadingLimits, read_study
-from dicom_node.reading_exchange import ANSWER_NAME, VOLUME_NAME, parse_answer
 from model.findings import Limitation
 from tests.conftest import SHARED_DATA
 from tests.dicom_node.small_series import SPACING_MM, files_of, read_here, small_hu, write, write_changed
@@ -437,67 +434,7 @@ def test_more_voxels_than_the_limit_are_refused(tmp_path):
     assert raised.value.code == "TOO_LARGE"
 
 
-# ---- the answer is not taken on trust ----
-
-
-@pytest.fixture(scope="module")
-def answer_of_a_child(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("answer")
-    read_study(write_series(small_hu(), SPACING_MM, folder / "in"), folder / "scratch")
-    return folder / "scratch"
-
-
-@pytest.fixture
-def answered(answer_of_a_child, tmp_path):
-    shutil.copytree(answer_of_a_child, tmp_path / "scratch")
-    return tmp_path / "scratch"
-
-
-def tampered(scratch: Path, key: str, value: object) -> None:
-    answer = json.loads((scratch / ANSWER_NAME).read_text())
-    answer["series"][key] = value
-    (scratch / ANSWER_NAME).write_text(json.dumps(answer))
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("shape", [1, 2, 3]),
-        ("uid", "9.9"),
-        ("transfer_syntax_uid", "1.2.840.10008.1.2.1.99"),
-        ("warnings", ["SURPRISE"]),
-        ("affine", [[1, 2], [3, 4]]),
-        ("affine", [[float("nan")] * 4] * 4),
-        ("slices", [0] * 48),
-        ("slices", list(range(1, 49))),
-        ("rows", [-1] * 48),
-        ("grid_shape", [100_000, 100_000, 100_000]),
-        ("headers", []),
-        ("headers", None),
-    ],
-)
-def test_an_answer_that_contradicts_itself_is_no_answer(answered, key, value):
-    tampered(answered, key, value)
-    with pytest.raises(ReadingAborted):
-        parse_answer(answered)
-
-
-def test_headers_of_the_answer_are_sanitized_again(answered):
-    answer = json.loads((answered / ANSWER_NAME).read_text())
-    answer["series"]["common"]["00081030"] = {"vr": "LO", "Value": ["<b>x</b>\n"]}
-    answer["series"]["common"]["00104000"] = {"vr": "LT", "Value": ["canary"]}
-    (answered / ANSWER_NAME).write_text(json.dumps(answer))
-    header = parse_answer(answered).series.headers[0]
-    assert header.StudyDescription == "b x /b"
-    assert "PatientComments" not in header
-
-
-def test_pickled_volumes_are_never_loaded(answered):
-    np.save(answered / VOLUME_NAME, np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(ReadingAborted):
-        parse_answer(answered)
-
-
-def test_answers_of_an_earlier_reading_do_not_survive(answered, tmp_path):
+def test_answers_of_an_earlier_reading_do_not_survive(tmp_path):
+    read_study(write_series(small_hu(), SPACING_MM, tmp_path / "in"), tmp_path / "scratch")
     with pytest.raises(Ineligible):
-        read_study([tmp_path / "gone"], answered)
+        read_study([tmp_path / "gone"], tmp_path / "scratch")
