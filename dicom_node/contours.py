@@ -31,16 +31,33 @@ class KeySlice:
     outline: NDArray[np.float32]
 
 
+Region = tuple[slice, slice, slice]
+
+
+def level_regions(labels: NDArray[np.uint8]) -> Mapping[Vertebra, Region]:
+    """The smallest box (slice, row, column) around every level with a voxel in ``labels``, from C1 downwards."""
+    rows, columns = np.nonzero(labels.max(axis=0))
+    if rows.size == 0:
+        return {}
+    top, left = int(rows.min()), int(columns.min())
+    window = labels[:, top : int(rows.max()) + 1, left : int(columns.max()) + 1]
+    regions = {}
+    for label, box in enumerate(ndimage.find_objects(window, max_label=max(Vertebra)), start=1):
+        if box is not None:
+            row, column = box[1], box[2]
+            shifted = slice(row.start + top, row.stop + top), slice(column.start + left, column.stop + left)
+            regions[Vertebra(label)] = (box[0], *shifted)
+    return regions
+
+
 def key_slices(labels: NDArray[np.uint8]) -> Mapping[Vertebra, KeySlice]:
     """The key slice of every level with at least one voxel in ``labels`` (slice, row, column), from C1 downwards."""
     found = {}
-    for label, box in enumerate(ndimage.find_objects(labels, max_label=max(Vertebra)), start=1):
-        if box is None:
-            continue
-        region = labels[box] == label
-        index = int(np.argmax(np.count_nonzero(region, axis=(1, 2))))
-        offset = np.array([box[2].start, box[1].start], dtype=np.float32)
-        found[Vertebra(label)] = KeySlice(box[0].start + index, outer_outline(region[index]) + offset)
+    for level, region in level_regions(labels).items():
+        mask = labels[region] == level
+        index = int(np.argmax(np.count_nonzero(mask, axis=(1, 2))))
+        offset = np.array([region[2].start, region[1].start], dtype=np.float32)
+        found[level] = KeySlice(region[0].start + index, outer_outline(mask[index]) + offset)
     return found
 
 

@@ -10,6 +10,9 @@ from model.findings import Limitation, StudyFindings, Vertebra, VertebraFinding
 
 DISCLAIMER = "AI result, not verified. Not for diagnosis. Not a medical device."
 
+WARNING = "AI, not verified, not for diagnosis; not a medical device."
+"""The short form for pictures."""
+
 HARMLESS_LIMITATIONS = frozenset({Limitation.GANTRY_TILT})
 """Limitations under which an absent fracture may still be called absent."""
 
@@ -41,10 +44,10 @@ def answer(findings: StudyFindings) -> Answer:
 def percent(probability: float) -> str:
     """A probability (0..1) in whole percent; the ends are never written as certain."""
     if probability < 0.01:
-        return "<1 %"
+        return "<1%"
     if probability > 0.99:
-        return ">99 %"
-    return f"{100 * probability:.0f} %"
+        return ">99%"
+    return f"{100 * probability:.0f}%"
 
 
 def level_names(levels: Sequence[Vertebra]) -> str:
@@ -60,10 +63,8 @@ def conclusion(findings: StudyFindings) -> str:
     if not findings.vertebrae:
         return "Undetermined: no cervical vertebra was found, so nothing can be said about fractures."
     if findings.fractured:
-        levels = [
-            f"{finding.vertebra.name} (certainty {percent(finding.probability)})" for finding in findings.fractured
-        ]
-        return f"Suspected fracture of {', '.join(levels)}."
+        levels = [f"{finding.vertebra.name} ({percent(finding.probability)})" for finding in findings.fractured]
+        return f"Suspected fracture, with certainty: {', '.join(levels)}."
     negative = f"No suspected fracture of {level_names(negative_levels(findings))}"
     if answer(findings) is Answer.ABSENT:
         return f"{negative}."

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 
 from pydicom import DataElement, Dataset
-from pydicom.charset import convert_encodings, decode_bytes, encode_string
+from pydicom.charset import convert_encodings, decode_bytes, encode_string, python_encoding
 from pydicom.config import RAISE
 from pydicom.datadict import tag_for_keyword
 from pydicom.multival import MultiValue
@@ -28,7 +28,9 @@ _TYPE_2 = (
 _NAMES = ("PatientName", "ReferringPhysicianName")
 _TEXT_VRS = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UT"})
 _FREE_TEXT_VRS = frozenset({"LT", "ST", "UT"})
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
+"""Control characters, and the backslash, which separates values."""
+_DEFAULT_REPERTOIRE = frozenset({"", "ISO_IR 6", "ISO 2022 IR 6"})
 _SEXES = frozenset({"M", "F", "O", ""})
 
 
@@ -67,11 +69,11 @@ def with_values(header: Dataset, values: Mapping[str, object]) -> Dataset:
 
 
 def _is_valid(element: DataElement) -> bool:
-    """Whether every value of a text element is valid for its VR and free of control characters."""
+    """Whether every value of a text element is valid for its VR and free of control characters and backslashes."""
     values = element.value if isinstance(element.value, MultiValue) else [element.value]
     for value in values:
         text = "" if value is None else str(value)
-        if element.VR not in _FREE_TEXT_VRS and _CONTROL.search(text):
+        if element.VR not in _FREE_TEXT_VRS and _FORBIDDEN.search(text):
             return False
         try:
             validate_value(element.VR, text, RAISE)
@@ -101,6 +103,11 @@ def _can_carry(header: Dataset) -> bool:
 
 def _round_trips(text: str, terms: list[str]) -> bool:
     """Whether pydicom, writing ``text`` in the character sets ``terms``, makes bytes that read the same."""
+    if not all(term in python_encoding for term in terms):
+        return False
+    codecs = ["ascii" if term in _DEFAULT_REPERTOIRE else python_encoding[term] for term in terms]
+    if not all(any(_encodable(character, codec) for codec in codecs) for character in text):
+        return False  # asked first, because pydicom would warn and log
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
@@ -108,3 +115,12 @@ def _round_trips(text: str, terms: list[str]) -> bool:
             return decode_bytes(encode_string(text, encodings), encodings, TEXT_VR_DELIMS) == text
         except (UnicodeError, LookupError, UserWarning):
             return False
+
+
+def _encodable(character: str, codec: str) -> bool:
+    """Whether a Python codec has the character."""
+    try:
+        character.encode(codec)
+    except UnicodeError:
+        return False
+    return True

@@ -11,21 +11,12 @@ from pydicom.uid import ExplicitVRLittleEndian
 from dicom_node import codes
 from dicom_node.orientation import hu_in_standard_frame, labels_in_standard_frame
 from dicom_node.provenance import common_arguments, stamp
-from dicom_node.rendering import (
-    SCALE,
-    SUSPECTED_RGB,
-    TEXT_RGB,
-    Box,
-    Volume,
-    draw_views,
-    font,
-    new_picture,
-    render_overlay,
-)
+from dicom_node.rendering import Volume, draw_views, new_picture, render_overlay
 from dicom_node.report import evidence
 from dicom_node.result_context import ResultContext, ResultKind
-from dicom_node.sentences import DISCLAIMER, Answer, answer, conclusion, limitation_sentences, percent
+from dicom_node.sentences import DISCLAIMER, WARNING, Answer, answer, conclusion, limitation_sentences, percent
 from dicom_node.source_headers import nameless, usable_header
+from dicom_node.views import SCALE, SUSPECTED_RGB, TEXT_RGB, WARNING_RGB, Box, font
 from model.findings import StudyFindings, Vertebra
 
 __all__ = ["build_summary", "render_overlay", "render_summary"]
@@ -34,7 +25,6 @@ SIZE = 1024
 """Width and height of the summary in pixels."""
 
 BANNER_RGB = {Answer.PRESENT: (120, 0, 0), Answer.ABSENT: (0, 60, 40), Answer.UNDETERMINED: (105, 70, 0)}
-WARNING_RGB = (255, 200, 60)
 DIM_RGB = (150, 150, 150)
 
 
@@ -126,6 +116,8 @@ def _draw_table(draw: ImageDraw.ImageDraw, findings: StudyFindings) -> None:
         draw.line((mark, (y - 11) * SCALE, mark, (y + 11) * SCALE), fill=WARNING_RGB, width=SCALE)
         _text(draw, (312, y), percent(finding.probability), 18, color, anchor="rm")
         _text(draw, (330, y), "suspected fracture" if finding.fractured else "no suspected fracture", 18, color)
+    if not found:
+        return
     _text(draw, (12, top + 8 * 29), f"Any level: {percent(findings.probability)}", 18, TEXT_RGB)
     _text(draw, (160, top + 8 * 29), f"| = threshold {percent(findings.threshold)}", 16, WARNING_RGB)
 
@@ -135,17 +127,18 @@ def _draw_remarks(draw: ImageDraw.ImageDraw, limitations: Sequence[str]) -> None
     left, y = 550, 716
     _text(draw, (left, y), "Limitations", 16, DIM_RGB)
     y += 27
+    size, gap = (17, 5) if len(limitations) <= 6 else (15, 1)
     for text in limitations or ("None detected.",):
-        for line in wrapped(draw, text, 17, SIZE - left - 12):
-            _text(draw, (left, y), line, 17, WARNING_RGB if limitations else TEXT_RGB)
-            y += 21
-        y += 5
+        for line in wrapped(draw, text, size, SIZE - left - 12):
+            _text(draw, (left, y), line, size, WARNING_RGB if limitations else TEXT_RGB)
+            y += size + 4
+        y += gap
 
 
 def _draw_foot(draw: ImageDraw.ImageDraw, context: ResultContext) -> None:
     """Disclaimer, product and model."""
     draw.line((0, 966 * SCALE, SIZE * SCALE, 966 * SCALE), fill=DIM_RGB, width=SCALE)
-    _text(draw, (12, 982), "AI, not verified, not for diagnosis; not a medical device.", 18, WARNING_RGB)
+    _text(draw, (12, 982), WARNING, 18, WARNING_RGB)
     device = context.device
     model = f"{context.bundle_name} {context.bundle_version} ({context.bundle_sha256[:12]})"
     _text(draw, (12, 1007), f"{device.manufacturer} {device.software_version}, model {model}"[:110], 16, DIM_RGB)

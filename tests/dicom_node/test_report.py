@@ -151,7 +151,7 @@ def test_the_cervical_spine_is_called_negative_only_where_all_of_it_was_seen_wit
 def test_negative_levels_are_summed_up_in_words_with_their_probabilities():
     (summary,) = (text for text in texts(report_of(CONTEXTS["negative"])) if text.startswith("Levels without"))
     for level in Vertebra:
-        assert f"{level.name} ({2 * level} %)" in summary
+        assert f"{level.name} ({2 * level}%)" in summary
 
 
 @pytest.mark.parametrize("name", CASES)

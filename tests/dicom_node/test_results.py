@@ -1,6 +1,7 @@
-"""The result set as a whole: valid objects, the same bytes every time, the patient's study and nobody else's trouble."""
+"""The result set as a whole: valid objects, the same bytes every time, the patient and study of the source."""
 
-import datetime as clock
+import datetime as dt
+import warnings
 from dataclasses import replace
 from io import BytesIO
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from pydicom.valuerep import PersonName
 
 from dicom_node import codes
 from dicom_node.encode import encode
+from dicom_node.reading import read_study
 from dicom_node.result_context import ResultKind
 from dicom_node.results import build_results
 from model.findings import Vertebra
@@ -37,6 +39,7 @@ TOLERATED_WARNINGS = {
     "Dicom dataset contains attributes not present in standard DICOM IOD - this is a Standard Extended SOP Class",
 }
 
+UNFOUND = NOTHING_FOUND.context()
 HOSTILE = [
     "Doe^J\\ohn",
     "x" * 300,
@@ -77,13 +80,13 @@ def test_nothing_found_has_no_segmentation_but_everything_else():
 def test_building_again_later_gives_the_same_bytes(monkeypatch):
     first = [encode(result.dataset) for result in build_results(POSITIVE.context())]
 
-    class Later(clock.datetime):
+    class Later(dt.datetime):
         @classmethod
         def now(cls, tz=None):
             return cls(2031, 5, 6, 7, 8, 9, 10, tz)
 
     for module in ("highdicom.base", "highdicom.base_content", "highdicom.sr.sop", "highdicom.sc.sop"):
-        monkeypatch.setattr(f"{module}.datetime", SimpleNamespace(**{**vars(clock), "datetime": Later}))
+        monkeypatch.setattr(f"{module}.datetime", SimpleNamespace(**{**vars(dt), "datetime": Later}))
     assert [encode(result.dataset) for result in build_results(POSITIVE.context())] == first
 
 
@@ -96,7 +99,7 @@ def test_another_model_software_or_input_makes_other_uids_and_another_time_does_
     ]
     uids = {other.uid("instance", "report") for other in (context, *changed)}
     assert len(uids) == 4
-    later = replace(context, analyzed_at=context.analyzed_at + clock.timedelta(days=1))
+    later = replace(context, analyzed_at=context.analyzed_at + dt.timedelta(days=1))
     assert later.uid("instance", "report") == context.uid("instance", "report")
 
 
@@ -192,14 +195,36 @@ def test_a_finding_without_a_mask_or_a_mask_without_a_finding_is_refused():
     )
 )
 def test_no_text_in_a_source_header_stops_a_result_or_gets_into_a_warning(texts):
-    context = NOTHING_FOUND.context()
+    context = UNFOUND
     header = context.series.headers[0].copy()
-    for keyword, text in texts.items():
-        header[keyword]._value = (
-            PersonName(text) if keyword == "PatientName" else text
-        )  # past pydicom's own check, as a parser would leave it
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for keyword, text in texts.items():  # past pydicom's own check, as a parser would leave it
+            header[keyword]._value = PersonName(text) if keyword == "PatientName" else text
     for dataset in built(with_headers(context, [header, *context.series.headers[1:]])).values():
         assert dcmread(BytesIO(encode(dataset))).StudyInstanceUID == header.StudyInstanceUID
+
+
+@pytest.mark.peer
+def test_results_of_a_real_neck_are_valid_and_belong_to_it(shared_data, tmp_path):
+    paths = sorted((shared_data / "visible-human-female-neck").glob("*.dcm"))
+    series = read_study(paths, tmp_path / "scratch").series
+    hu, _ = series.to_standard()
+    labels = np.zeros(hu.shape, np.uint8)
+    middle = hu.shape[1] // 2, hu.shape[2] // 2
+    for level in (Vertebra.C1, Vertebra.C2, Vertebra.C3):
+        slices = slice(20 * level, 20 * level + 15)
+        box = (slices, slice(middle[0] - 40, middle[0] + 40), slice(middle[1] - 40, middle[1] + 40))
+        labels[box] = np.where(hu[box] > 200, level, 0)
+    context = replace(
+        UNFOUND,
+        series=series,
+        labels=series.mask_to_native(labels),
+        findings=findings_of((Vertebra.C1, Vertebra.C2, Vertebra.C3), (Vertebra.C2,)),
+    )
+    for path in written(context, tmp_path).values():
+        assert dciodvfy(path).errors == ()
+        assert dcmread(path).PatientName == "Eve"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The words of the results: no level forgotten, no probability called certain, no fracture excluded by an incomplete look."""
+"""The words of the results: no level forgotten, nothing called certain, nothing excluded after an incomplete look."""
 
 import pytest
 from hypothesis import given
@@ -44,11 +44,11 @@ def test_an_answer_is_negative_only_after_a_complete_look(findings):
 def test_the_conclusion_names_every_suspected_level_and_excludes_nothing_without_the_answer_absent(findings):
     text = conclusion(findings)
     for finding in findings.fractured:
-        assert f"{finding.vertebra.name} (certainty" in text
+        assert f"{finding.vertebra.name} (" in text
     if answer(findings) is Answer.UNDETERMINED:
         assert text.startswith("Undetermined") or text.endswith("a cervical fracture is not excluded.")
     if answer(findings) is not Answer.PRESENT:
-        assert "uspected fracture of" not in text.removeprefix("No suspected fracture of")
+        assert "Suspected fracture" not in text
 
 
 @given(studies())
@@ -67,7 +67,7 @@ def test_every_level_is_either_found_or_named_as_missing(findings):
 @given(probabilities)
 def test_no_probability_is_written_as_certain(probability):
     text = percent(probability)
-    assert text not in {"0 %", "100 %"}
+    assert text not in {"0%", "100%"}
     assert text.isascii()
 
 

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image, ImageDraw
 from pydicom import dcmread
 
-from dicom_node.rendering import SCALE, SUSPECTED_RGB
 from dicom_node.result_context import ResultKind
 from dicom_node.segmentation import LEVEL_RGB
 from dicom_node.sentences import Answer, conclusion
 from dicom_node.summary import BANNER_RGB, SIZE, build_summary, render_overlay, render_summary, wrapped
+from dicom_node.views import SCALE, SUSPECTED_RGB
 from model.findings import Limitation, Vertebra
 from tests.dicom_node.necks import (
     CASES,
