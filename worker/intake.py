@@ -66,6 +66,9 @@ class Intake(ReceiptPort):
         """Make the instance's rows durable."""
         self._writer.write(partial(record_instance, instance=instance))
 
+    def association_closed(self, association_id: str) -> None:
+        """Nothing to record: a study may come in many associations, so the quiet period decides when it is complete."""
+
     def adopt(self, spool: Spool) -> int:
         """Record every stored file that has no record (the process ended between file and row); return how many.
 
