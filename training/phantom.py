@@ -197,4 +197,4 @@ def demo_phantom() -> Phantom:
         matrix=(512, 512),
         contrast=Contrast(),
     )
-    return make_phantom(20220728, config)
+    return make_phantom(20220732, config)
