@@ -71,8 +71,11 @@ def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | N
     values = [value] if count == 1 else value
     if value is None or not isinstance(values, Sequence) or isinstance(values, str) or len(values) != count:
         return None
+    texts = [str(item).strip(" \0") for item in values]
+    if any("_" in item for item in texts):  # a number for Python, not for DICOM
+        return None
     try:
-        result = tuple(float(str(item)) for item in values)
+        result = tuple(float(item) for item in texts)
     except ValueError:
         return None
     return result if all(math.isfinite(item) and abs(item) < 1e7 for item in result) else None

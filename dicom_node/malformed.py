@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from pydicom import DataElement, Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 MALFORMED = (
     ArithmeticError,
     AssertionError,
     AttributeError,
     BufferError,
+    BytesLengthException,
     EOFError,
     InvalidDicomError,
     LookupError,

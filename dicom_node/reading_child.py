@@ -20,6 +20,7 @@ import numpy as np
 from pydicom import config
 
 from dicom_node.errors import DicomNodeError, Ineligible, OutOfResources, ReadingAborted, UnusableSeries
+from dicom_node.frames import Frame, numbers
 from dicom_node.hu_scale import HUScale, judge
 from dicom_node.pixels import write_hu
 from dicom_node.reading_exchange import (
@@ -59,7 +60,7 @@ class Reading:
         stacks, incomplete = self._stacks(study, limits)
         selection = choose([stack.summary for stack in stacks])
         self.verdicts = selection.verdicts
-        placed = _chosen(stacks, selection)
+        placed = _chosen(stacks, selection, self.notes)
         series = self._series(placed, incomplete=selection.chosen in incomplete)
         return StudyReading(series, self.verdicts, self.notes)
 
@@ -92,6 +93,8 @@ class Reading:
         if incomplete and Limitation.MISSING_SLICES not in warnings:
             warnings.append(Limitation.MISSING_SLICES)
         files = [first.file] if first.multi_frame else [frame.file for frame in placed.frames]
+        if not first.multi_frame:
+            unify_orientation(placed.frames)
         return CTSeries(
             hu=volume,
             placement=placed.placement,
@@ -120,18 +123,34 @@ class Reading:
             self.notes += (f"{len(placed.duplicates)} repeated slices were dropped.",)
 
 
-def _chosen(stacks: Sequence[Stack], selection: Selection) -> PlacedStack:
+def _chosen(stacks: Sequence[Stack], selection: Selection, notes: Sequence[str]) -> PlacedStack:
     """The chosen stack; Ineligible when there is none, UnusableSeries when the only candidates are broken."""
     for stack in stacks:
         if (stack.summary.series_instance_uid, stack.summary.stack) == (selection.chosen, selection.stack):
             if stack.placed is not None:
                 return stack.placed
             break
-    reasons = list(dict.fromkeys(verdict.reason for verdict in selection.verdicts))
+    reasons = tuple(dict.fromkeys(verdict.reason for verdict in selection.verdicts))
     if selection.problem_code:
         problem = next(s.summary.problem for s in stacks if s.summary.problem_code == selection.problem_code)
         raise UnusableSeries(problem, code=selection.problem_code)
-    raise Ineligible(" ".join(["No series of the study can be analyzed.", *reasons[:3]]))
+    raise Ineligible(" ".join(["No series of the study can be analyzed.", *(reasons or tuple(notes))[:3]]))
+
+
+def unify_orientation(frames: Sequence[Frame]) -> None:
+    """Give the headers of one stack the same orientation and pixel spacing, free of the rounding that scanners add.
+
+    highdicom takes slices for one grid only when these are equal; they are, within 0.001, or the stack was split.
+    """
+    first = frames[0]
+    if first.plane is None:
+        return
+    raw = numbers(first.file.dataset, "ImageOrientationPatient", 6) or ()
+    exact = bool(raw) and np.allclose(raw, first.plane.orientation, rtol=0.0, atol=1e-6)
+    cosines = list(raw) if exact else [float(f"{value:.9f}") for value in first.plane.orientation]
+    for frame in frames:
+        frame.file.dataset.ImageOrientationPatient = [f"{value:.10g}" for value in cosines]
+        frame.file.dataset.PixelSpacing = [f"{value:.10g}" for value in first.plane.pixel_spacing_mm]
 
 
 def limit_resources(limits: ReadingLimits) -> None:

@@ -23,6 +23,7 @@ from dicom_node.selection import SeriesSummary
 from dicom_node.stacks import PlacedStack, place
 from dicom_node.transfer_syntaxes import STORAGE_CLASSES
 
+_IDENTITY = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _PIXEL_CODES = {
     "Pixel Data is missing or truncated": "NO_PIXEL_DATA",
     "Pixel Data is truncated": "TRUNCATED",
@@ -66,7 +67,7 @@ def read_files(paths: Sequence[Path]) -> StudyFiles:
         try:
             file = read_instance(path)
             series_uid = text(file.dataset, "SeriesInstanceUID")
-            if not is_uid(series_uid) or not is_uid(text(file.dataset, "SOPInstanceUID")):
+            if not all(is_uid(text(file.dataset, keyword)) for keyword in _IDENTITY):
                 raise InvalidInstance("A UID is missing or malformed")  # noqa: TRY301 - counted like the others
         except NotDicom as error:
             study.left_out[str(error)] += 1
@@ -132,7 +133,7 @@ def _stack(frames: Sequence[Frame], number: int, limits: ReadingLimits) -> Stack
     first = frames[0]
     if first.plane is None:
         problem, code = "Its slices have no valid position, orientation or pixel spacing.", "NO_POSITION"
-    elif not first.frame_of_reference_uid:
+    elif not is_uid(first.frame_of_reference_uid):
         problem, code = "Its slices have no frame of reference.", "NO_FRAME_OF_REFERENCE"
     elif len(frames) > limits.frames or len(frames) * first.rows * first.columns > limits.voxels:
         problem, code = "It has more voxels than can be analyzed.", "TOO_LARGE"

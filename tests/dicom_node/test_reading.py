@@ -213,6 +213,7 @@ def test_malformed_uids_leave_the_file_out(tmp_path, uid):
         value = uid.encode() + b"\0" * (len(uid) % 2)
         path.write_bytes(content[: at + 6] + struct.pack("<H", len(value)) + value + content[at + 8 + length :])
     error = refused(folder, tmp_path, Ineligible)
+    assert "UID is missing or malformed" in str(error)
     assert uid not in str(error) or not uid
 
 

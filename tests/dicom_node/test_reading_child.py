@@ -107,6 +107,19 @@ def test_results_of_a_hostile_header_are_valid_and_carry_nothing_of_it(tmp_path)
         assert content[:128] == bytes(128)
 
 
+@pytest.mark.peer
+def test_results_of_rounded_and_jittering_orientations_are_valid(tmp_path):
+    def jitter(index, dataset):
+        dataset.ImageOrientationPatient = [0.9995, 0.0101, 0, -0.0099, 0.9995, 0.0002 * (index % 2)]
+        dataset.PixelSpacing = ["0.90001", "0.8"] if index % 3 else ["0.9", "0.80001"]
+
+    folder = write_changed(tmp_path / "in", jitter)
+    context = context_of(read_through_answer(files_of(folder), tmp_path / "scratch").series)
+    results = written(context, tmp_path / "out")
+    assert all(dciodvfy(path).errors == () for path in results.values())
+    assert marked_points(reread(results[ResultKind.SEGMENTATION])) == expected_points(context)
+
+
 def test_the_child_binds_itself_before_it_reads(tmp_path):
     program = (
         "import resource; from dicom_node.reading_child import limit_resources;"

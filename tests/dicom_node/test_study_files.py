@@ -1,6 +1,4 @@
-"""The files of a study: left out by reason, told apart by patient, and never more than a named error, however mangled."""
-
-import random
+"""The files of a study: left out by reason, told apart by patient; however mangled, a named error."""
 
 import numpy as np
 import pytest
@@ -62,12 +60,10 @@ def test_a_stack_carries_the_facts_of_its_headers(tmp_path):
 )
 @pytest.mark.filterwarnings("ignore")  # pydicom complains of mangled values in passing
 def test_mangled_bytes_end_in_a_volume_or_a_named_error(tmp_path, seed, options):
-    generator = random.Random(seed)
+    generator = np.random.default_rng(seed)
     paths = write_series(small_hu(), SPACING_MM, tmp_path / "in", options)
     for _ in range(5):
-        places = [
-            (generator.randrange(132, 2500), generator.randrange(256)) for _ in range(generator.choice([1, 3, 12]))
-        ]
+        places = generator.integers((132, 0), (2500, 256), (int(generator.choice([1, 3, 12])), 2)).tolist()
         for path in paths:
             content = bytearray(path.read_bytes())
             for place, value in places:
@@ -75,8 +71,7 @@ def test_mangled_bytes_end_in_a_volume_or_a_named_error(tmp_path, seed, options)
             path.write_bytes(content)
         try:
             series = read_through_answer(paths, tmp_path / "scratch").series
-        except DicomNodeError as error:
-            assert error.code.isupper()
-        else:
-            standard, _ = series.to_standard()
-            assert series.mask_to_native(np.zeros(standard.shape, dtype=np.uint8)).shape == series.hu.shape
+        except DicomNodeError:
+            continue
+        standard, _ = series.to_standard()
+        assert series.mask_to_native(np.zeros(standard.shape, dtype=np.uint8)).shape == series.hu.shape
