@@ -121,8 +121,8 @@ class ResultContext:
 
     @cached_property
     def _identity(self) -> tuple[str, ...]:
-        """What one version of the results depends on: study, instances of the series, model and software version."""
-        instances = hashlib.sha256()
+        """What one version of the results depends on: study, instances and voxels of the series, model and software."""
+        instances = hashlib.sha256(np.ascontiguousarray(self.series.hu).data)
         for uid in sorted(str(header.SOPInstanceUID) for header in self.series.headers):
             instances.update(uid.encode("ascii", "replace") + b"\n")
         return (

@@ -24,7 +24,7 @@ __all__ = ["build_summary", "render_overlay", "render_summary"]
 SIZE = 1024
 """Width and height of the summary in pixels."""
 
-BANNER_RGB = {Answer.PRESENT: (120, 0, 0), Answer.ABSENT: (0, 60, 40), Answer.UNDETERMINED: (105, 70, 0)}
+BANNER_RGB = {Answer.PRESENT: (120, 0, 0), Answer.ABSENT: (30, 40, 55), Answer.UNDETERMINED: (105, 70, 0)}
 DIM_RGB = (150, 150, 150)
 
 

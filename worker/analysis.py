@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dicom_node.encode import encode
-from dicom_node.errors import DicomNodeError, Ineligible
+from dicom_node.errors import DicomNodeError, Ineligible, ReadingError
 from dicom_node.selection import SeriesVerdict
 from model.errors import ModelError, PredictorOutOfMemory
 from worker import studies
@@ -24,7 +24,7 @@ from worker.failures import Backoff, Failure, FailureCode
 from worker.lease import KeptLease
 from worker.pipeline import Analysis, AnalysisTools, Stages, analyze_files
 from worker.ports import Bell, BellUnavailable, Clock
-from worker.records import Instance, ResultObject, Run, Series, Study
+from worker.records import Instance, NoteKind, ResultObject, Run, Series, Study
 from worker.settings import Settings
 from worker.states import Cause, StudyState
 from worker.storage import ResultStore, StoredResult
@@ -125,6 +125,7 @@ class StudyAnalyzer:
         with self.database.transaction() as session:
             studies.held(session, lease)
             _write_verdicts(session, lease.study_id, analysis.reading.verdicts)
+            self._write_notes(session, lease, analysis.reading.notes)
             session.add(self._run(lease, inputs, analysis, stored))
             detail = _summary(analysis)
             studies.transition(session, lease.position, Move(Cause.ANALYZED, self.clock(), detail))
@@ -183,9 +184,16 @@ class StudyAnalyzer:
         cause = Cause.INELIGIBLE if isinstance(error, Ineligible) else Cause.ANALYSIS_FAILED
         failure = Failure(error.code, str(error))
         with self.database.transaction() as session:
-            _write_verdicts(session, lease.study_id, getattr(error, "verdicts", ()))
+            if isinstance(error, ReadingError):
+                _write_verdicts(session, lease.study_id, error.verdicts)
+                self._write_notes(session, lease, error.notes)
             move = Move(cause, self.clock(), f"{failure.code}: {failure.text}", failure=failure)
             studies.transition(session, lease.position, move)
+
+    def _write_notes(self, session: Session, lease: Lease, notes: Sequence[str]) -> None:
+        """What was left out on reading, for the timeline."""
+        for text in notes:
+            studies.note(session, lease.position, NoteKind.READING, self.clock(), text)
 
     def _end(self, lease: Lease, failure: Failure) -> None:
         with self.database.transaction() as session:

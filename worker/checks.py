@@ -117,7 +117,7 @@ def check_pacs(settings: Settings) -> Check:
         echo(settings.destination, settings.ae_title)
     except PeerError as error:
         advice = "check address, port and AE titles, and that the PACS knows ours"
-        return Check("pacs", passed=False, finding=f"{settings.destination}: {error}", advice=advice)
+        return Check("pacs", passed=False, finding=str(error), advice=advice)
     return Check("pacs", passed=True, finding=f"{settings.destination} answers C-ECHO")
 
 

@@ -168,7 +168,7 @@ def work(data: Path | None) -> None:
 @with_options("data", "ae_title", "destination")
 @explain_errors
 def clerk(data: Path | None, ae_title: str | None, destination: str | None) -> None:
-    """Run a clerk: find complete studies, ring the workers, deliver results, keep the embedded broker if that is used."""
+    """Run a clerk: find complete studies, ring the workers, deliver results, keep the embedded broker if it is used."""
     run_celery("clerk", 2, environment(data=data, ae_title=ae_title, destination=destination))
 
 

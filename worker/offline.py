@@ -2,7 +2,6 @@
 
 import json
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 
 from dicom_node.encode import encode
@@ -20,14 +19,14 @@ def analyze_folder(folder: Path, output: Path, settings: Settings) -> dict[str, 
     """
     stages = Stages()
     with stages.stage("load"):
-        tools = build_tools(settings, lambda: datetime.now(UTC))
+        tools = build_tools(settings)
     with tempfile.TemporaryDirectory(prefix="cspine-analyze-") as scratch:
         analysis = analyze_files(files_below(folder), Path(scratch), tools, stages)
         output.mkdir(parents=True, exist_ok=True)
         for result in analysis.results:
             (output / f"{result.kind.value}.dcm").write_bytes(encode(result.dataset))
-        series = analysis.reading.series
-        render_overlay(series.hu, analysis.labels, analysis.findings, series.spacing_mm).save(output / "overlay.png")
+        hu, spacing_mm = analysis.reading.series.to_standard()
+        render_overlay(hu, analysis.labels, analysis.findings, spacing_mm).save(output / "overlay.png")
     findings = {
         **analysis.findings.as_json(),
         "series": [

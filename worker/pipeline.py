@@ -57,7 +57,7 @@ class AnalysisTools:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """The outcome of one study: ``labels`` is on the source grid; ``seconds`` names each stage."""
+    """The outcome of one study: ``labels`` is in the standard frame; ``seconds`` names each stage."""
 
     reading: StudyReading
     labels: NDArray[np.uint8]
@@ -97,11 +97,10 @@ def analyze_files(paths: Sequence[Path], scratch: Path, tools: AnalysisTools, st
     stages.seconds.update({f"predict.{name}": round(value, 3) for name, value in prediction.seconds.items()})
     with stages.stage("build"):
         findings = prediction.findings.with_limitations(*reading.series.warnings)
-        labels = reading.series.mask_to_native(prediction.labels)
         analyzed_at = tools.now()
         context = ResultContext(
             series=reading.series,
-            labels=labels,
+            labels=reading.series.mask_to_native(prediction.labels),
             findings=findings,
             device=tools.device,
             bundle_name=tools.bundle.name,
@@ -110,4 +109,4 @@ def analyze_files(paths: Sequence[Path], scratch: Path, tools: AnalysisTools, st
             analyzed_at=analyzed_at,
         )
         results = build_results(context)
-    return Analysis(reading, labels, findings, results, analyzed_at, stages.seconds)
+    return Analysis(reading, prediction.labels, findings, results, analyzed_at, stages.seconds)

@@ -67,6 +67,7 @@ class NoteKind(StrEnum):
 
     CREATED = "CREATED"
     REVISED_INSTANCE = "REVISED_INSTANCE"
+    READING = "READING"
 
 
 class Base(DeclarativeBase):

@@ -48,7 +48,7 @@ def analyzer() -> StudyAnalyzer:
         settings=settings,
         database=Database.open(settings.effective_database_url),
         results=ResultStore(settings.results_dir),
-        tools=build_tools(settings, _now),
+        tools=build_tools(settings),
         bell=CeleryBell(app),
         clock=_now,
     )

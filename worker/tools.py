@@ -7,11 +7,10 @@ from dicom_node.reading import ReadingLimits
 from model.bundle import load_bundle
 from worker.devices import device_of
 from worker.pipeline import AnalysisTools
-from worker.ports import Clock
 from worker.settings import Settings
 
 
-def build_tools(settings: Settings, now: Clock) -> AnalysisTools:
+def build_tools(settings: Settings) -> AnalysisTools:
     """Load the settings' bundle and warm its network up; raises ``BundleError`` when it is not as it should be.
 
     Keras is imported here and nowhere before: the parent of a pool must never load it.
@@ -27,4 +26,10 @@ def build_tools(settings: Settings, now: Clock) -> AnalysisTools:
         wall_seconds=2 * settings.reading_seconds,
         voxels=settings.reading_voxels,
     )
-    return AnalysisTools(predictor=Predictor(bundle), bundle=bundle, device=device_of(settings), limits=limits, now=now)
+    return AnalysisTools(
+        predictor=Predictor(bundle),
+        bundle=bundle,
+        device=device_of(settings),
+        limits=limits,
+        now=lambda: datetime.now().astimezone(),  # the site's local time, as the scanner's objects have it
+    )

@@ -41,7 +41,7 @@ class Product:
     def children(self, word: str) -> list[psutil.Process]:
         """Its processes whose command line holds ``word``, such as ``gpu-`` or ``listen``."""
         found = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in found if any(word in part for part in child.cmdline())]
+        return [child for child in found if word in command_line(child)]
 
     def study(self, uid: str) -> StudyView | None:
         """What its records say of a study."""
@@ -78,9 +78,17 @@ class Product:
         )
 
 
+def command_line(process: psutil.Process) -> str:
+    """The command line of a process, empty when it has just ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 @contextmanager
 def running_product(folder: Path, destination: str, **variables: str) -> Iterator[Product]:
-    """Run ``cspine up`` with ``folder`` as its data folder until the end of the block; variables are without CSPINE_."""
+    """Run ``cspine up`` with ``folder`` as its data folder; the names of ``variables`` are without CSPINE_."""
     folder.mkdir(parents=True, exist_ok=True)
     own = {
         "DATA_DIR": str(folder),

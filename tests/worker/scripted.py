@@ -38,6 +38,7 @@ from worker.storage import ResultStore
 from worker.studies import Move
 
 SPACING_MM = (2.0, 1.5, 1.5)
+VERIFICATION = "1.2.840.10008.1.1"
 RESULT_CLASSES = (SegmentationStorage, Comprehensive3DSRStorage, EnhancedSRStorage, SecondaryCaptureImageStorage)
 
 
@@ -107,7 +108,7 @@ class ScriptedPacs:
         self.received: list[str] = []
         self._lock = threading.Lock()
         entity = AE(ae_title="PACS")
-        for sop_class in RESULT_CLASSES:
+        for sop_class in (VERIFICATION, *RESULT_CLASSES):
             entity.add_supported_context(sop_class)
         self._server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)])
         assert self._server is not None
