@@ -52,8 +52,15 @@ def _encoder_weights(weights: str) -> str | None:
 @click.option("--batch", default=16, show_default=True, help="Slices a step.")
 @click.option("--learning-rate", default=2e-3, show_default=True, help="Peak learning rate of Adam.")
 @click.option("--paper", is_flag=True, help="The paper's recipe: SGD and binary cross-entropy.")
+@click.option(
+    "--start",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Weights of an earlier run to go on from.",
+)
 @click.option("--seed", default=1, show_default=True, help="Seed of cases, slices and weights.")
-def fit(output: Path, encoder: str, weights: str, atlas: Path | None, **numbers: float | int | bool) -> None:
+def fit(
+    output: Path, encoder: str, weights: str, atlas: Path | None, start: Path | None, **numbers: float | int | bool
+) -> None:
     """Train a network on synthetic necks."""
     from training.fit import FitConfig  # noqa: PLC0415 -- Keras takes seconds to import; --help should not
     from training.fit import fit as run  # noqa: PLC0415 -- as above
@@ -62,7 +69,7 @@ def fit(output: Path, encoder: str, weights: str, atlas: Path | None, **numbers:
         network = compact_config()
     else:
         network = NetworkConfig(encoder=Encoder(encoder), weights=_encoder_weights(weights))
-    run(FitConfig(output=output, network=network, atlas=atlas, **numbers))  # type: ignore[arg-type]  # click's types
+    run(FitConfig(output=output, network=network, atlas=atlas, start=start, **numbers))  # type: ignore[arg-type]  # click's types
 
 
 @main.command()

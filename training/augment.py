@@ -83,7 +83,8 @@ def paint(
     bone = (
         contrast.trabecular + (contrast.cortex - contrast.trabecular) * shell + contrast.texture * grain * (1 - shell)
     )
-    share = np.clip(0.5 - anatomy.depth_mm / np.float32(max(spacing_mm)), 0, 1)
+    voxel_mm = max(step for count, step in zip(shape, spacing_mm, strict=True) if count >= 8)
+    share = np.clip(0.5 - anatomy.depth_mm / np.float32(voxel_mm), 0, 1)
     hu = blurred(soft + (bone - soft) * share, tuple(contrast.psf_mm * w for w in wide))
     if contrast.sharpening > 0:
         hu += np.float32(contrast.sharpening) * (hu - blurred(hu, tuple(1.0 * w for w in wide)))

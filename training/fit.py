@@ -29,7 +29,10 @@ WAIT_SECONDS = 600
 
 @dataclass(frozen=True, slots=True)
 class FitConfig:
-    """What to train, on what, for how long. ``atlas_share`` is the share of cases made from the atlas (if given)."""
+    """What to train, on what, for how long.
+
+    ``atlas_share`` is the share of cases made from the atlas (if given); ``start``: weights of an earlier run.
+    """
 
     output: Path
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -43,6 +46,7 @@ class FitConfig:
     paper: bool = False
     seed: int = 1
     checkpoint_steps: int = 200
+    start: Path | None = None
 
 
 def make_cases(config: FitConfig) -> list[Anatomy]:
@@ -111,6 +115,8 @@ def fit(config: FitConfig) -> Path:
     config.output.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(config.seed)
     network = compiled(config)
+    if config.start is not None:
+        network.load_weights(config.start)
     feed = _Feed(config)
     started = time.monotonic()
     losses: list[float] = []
@@ -132,12 +138,13 @@ def _checkpoint(network: Any, config: FitConfig, step: int, loss: float, seconds
     temporary = config.output / f"writing-{WEIGHTS_FILE}"
     network.save_weights(temporary)
     temporary.replace(config.output / WEIGHTS_FILE)
-    settings = {key: value for key, value in asdict(config).items() if key not in {"output", "atlas"}}
+    settings = {key: value for key, value in asdict(config).items() if key not in {"output", "atlas", "start"}}
     record = {
         "step": step,
         "loss": round(loss, 4),
         "seconds": round(seconds, 1),
         "preprocess": PREPROCESS_VERSION,
+        "continues_another_run": config.start is not None,
         "data": "parametric phantom" + (" and SPL head and neck atlas" if config.atlas else ""),
         "config": settings,
     }

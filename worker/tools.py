@@ -2,6 +2,7 @@
 
 import math
 import os
+from datetime import datetime
 
 from dicom_node.reading import ReadingLimits
 from model.bundle import load_bundle
