@@ -103,6 +103,9 @@ def test_orthanc_pushes_a_ct_series_and_holds_seg_and_sr_after_one_analysis(
         doctor = product.cli("doctor")
         assert doctor.returncode == 0, doctor.stdout
     check_objects(pushing_pacs, uid, tmp_path / "objects")
+    log = product.log.read_text()
+    assert "association" in log
+    assert [canary for canary in ("elik", "Zo\u00eb", "CSPINE-PHANTOM", "19700101") if canary in log] == []
     labels = segread(pushing_pacs.download_study(uid, tmp_path / "objects", "SEG")[0])
     assert labels.number_of_segments == 7
     assert np.prod(labels.pixel_array.shape) > 0
