@@ -14,6 +14,8 @@ from model.findings import Limitation, StudyFindings, Vertebra, VertebraFinding
 
 Field = NDArray[np.float16] | NDArray[np.float32]
 LEVELS = len(Vertebra)
+USUAL_STEPS_MM = (18.0, 20.5, 16.5, 16.0, 16.0, 17.5)
+"""Usual distances between the middles (of all voxels) of C1 and C2, C2 and C3, ... C6 and C7, seen from the side."""
 MOST_PIECES = 400
 """More pieces than this are noise: the smallest are left out, so that time stays bounded whatever the network says."""
 MOST_NAMED = 32
@@ -26,6 +28,7 @@ class PostprocessConfig:
 
     ``fracture_scale`` and ``fracture_offset`` turn the logit of the mean of the ``fracture_top_mm3`` most suspicious
     voxels of a level into the logit of its probability. ``minimum_mm3``: smaller levels are not reported.
+    ``skip_cost``: how implausible it is that a level between two others has no bone at all (in nats).
     ``anchor_weight``: how much more the opinion on C1 and C2 counts, which look like no other level.
     """
 
@@ -37,7 +40,7 @@ class PostprocessConfig:
     piece_mm3: float = 450.0
     crumb_mm3: float = 15.0
     crumb_reach_mm: float = 6.0
-    usual_distance_mm: float = 17.5
+    skip_cost: float = 6.0
     anchor_weight: float = 2.5
 
 
@@ -102,8 +105,9 @@ def _step_cost(above: Piece, below: Piece, names: tuple[int, int], config: Postp
     down, back = (below.middle_mm[axis] - above.middle_mm[axis] for axis in (0, 1))
     if steps == 0:
         return max(0.0, abs(down) - 6.0) ** 2 / 16.0
-    off = abs(float(np.hypot(down, back)) - steps * config.usual_distance_mm)
-    return min(20.0, max(0.0, off - 0.3 * config.usual_distance_mm) ** 2 / 10.0)
+    usual = sum(USUAL_STEPS_MM[names[0] - 1 : names[1] - 1])
+    off = max(0.0, abs(float(np.hypot(down, back)) - usual) - 0.3 * usual / steps)
+    return min(20.0, off**2 / 10.0) + config.skip_cost * (steps - 1)
 
 
 def _weight(piece: Piece, config: PostprocessConfig) -> float:

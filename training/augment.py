@@ -83,7 +83,8 @@ def paint(
     bone = (
         contrast.trabecular + (contrast.cortex - contrast.trabecular) * shell + contrast.texture * grain * (1 - shell)
     )
-    voxel_mm = max(step for count, step in zip(shape, spacing_mm, strict=True) if count >= 8)
+    wide_steps = [step for count, step in zip(shape, spacing_mm, strict=True) if count >= 8]
+    voxel_mm = max(wide_steps or spacing_mm)
     share = np.clip(0.5 - anatomy.depth_mm / np.float32(voxel_mm), 0, 1)
     hu = blurred(soft + (bone - soft) * share, tuple(contrast.psf_mm * w for w in wide))
     if contrast.sharpening > 0:
