@@ -64,7 +64,7 @@ def conclusion(findings: StudyFindings) -> str:
         return "Undetermined: no cervical vertebra was found, so nothing can be said about fractures."
     if findings.fractured:
         levels = [f"{finding.vertebra.name} ({percent(finding.probability)})" for finding in findings.fractured]
-        return f"Suspected fracture, with certainty: {', '.join(levels)}."
+        return f"Suspected fracture (probability): {', '.join(levels)}."
     negative = f"No suspected fracture of {level_names(negative_levels(findings))}"
     if answer(findings) is Answer.ABSENT:
         return f"{negative}."

@@ -42,7 +42,7 @@ def test_every_form_ends_with_its_conclusion_and_the_disclaimer(name):
 
 def test_a_positive_study_names_its_suspected_levels_first_to_last():
     said = sentences(POSITIVE.context())
-    assert said["Conclusions"][0] == "Suspected fracture, with certainty: C2 (90%), C5 (90%)."
+    assert said["Conclusions"][0] == "Suspected fracture (probability): C2 (90%), C5 (90%)."
     assert "C2: suspected fracture, certainty 90%." in said["Findings"]
     assert "C3: no suspected fracture (fracture probability 6%)." in said["Findings"]
 
