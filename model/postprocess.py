@@ -107,7 +107,8 @@ def _step_cost(above: Piece, below: Piece, names: tuple[int, int], config: Postp
         return max(0.0, abs(down) - 6.0) ** 2 / 16.0
     usual = sum(USUAL_STEPS_MM[names[0] - 1 : names[1] - 1])
     off = max(0.0, abs(float(np.hypot(down, back)) - usual) - 0.3 * usual / steps)
-    return min(20.0, off**2 / 10.0) + config.skip_cost * (steps - 1)
+    short = max(0.0, 0.62 * usual - down)
+    return min(20.0, off**2 / 10.0 + short**2 / 4.0) + config.skip_cost * (steps - 1)
 
 
 def _weight(piece: Piece, config: PostprocessConfig) -> float:

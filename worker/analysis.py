@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import logging
 import random
+import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -31,6 +32,10 @@ from worker.storage import ResultStore, StoredResult
 from worker.studies import Lease, Move, Position, StaleStudy
 
 logger = logging.getLogger(__name__)
+
+SCRATCH_PREFIX = "analysis-"
+SCRATCH_SECONDS = 2 * 3600.0
+"""No analysis lives so long; a scratch folder that is older belongs to nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,15 @@ class StudyAnalyzer:
 
     def _scratch(self) -> AbstractContextManager[str]:
         self.settings.scratch_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(dir=self.settings.scratch_dir, prefix="analysis-")
+        return tempfile.TemporaryDirectory(dir=self.settings.scratch_dir, prefix=SCRATCH_PREFIX)
+
+    def sweep_scratch(self) -> int:
+        """Remove what killed analyses left in the scratch folder; return how many there were."""
+        oldest = self.clock().timestamp() - SCRATCH_SECONDS
+        left = [path for path in self.settings.scratch_dir.glob(f"{SCRATCH_PREFIX}*") if path.stat().st_mtime < oldest]
+        for path in left:
+            shutil.rmtree(path, ignore_errors=True)
+        return len(left)
 
     def _record(
         self, lease: Lease, inputs: Sequence[Input], analysis: Analysis, stored: Sequence[tuple[Any, StoredResult]]

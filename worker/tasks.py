@@ -37,8 +37,8 @@ def deliver_study(study_id: int, generation: int) -> None:
 def _warm_up(sender: str = "", **_arguments: object) -> None:
     """Load the network before the first study comes, in a GPU worker's child only."""
     if str(sender).startswith("gpu"):
-        analyzer()
-        logger.info("the network is loaded and warm")
+        swept = analyzer().sweep_scratch()
+        logger.info("the network is loaded and warm; %d old scratch folders removed", swept)
 
 
 @cache

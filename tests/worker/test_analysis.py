@@ -183,3 +183,14 @@ def test_the_same_study_analyzed_again_makes_the_same_uids(place: Workplace) -> 
         studies.transition(session, position, Move(Cause.LATE_INSTANCE, place.clock()))
     place.analyzer().analyze(*place.complete())
     assert [result.sop_instance_uid for result in place.view().results] == first
+
+
+def test_what_a_killed_analysis_left_is_removed_once_it_belongs_to_nobody(place: Workplace) -> None:
+    scratch = place.settings.scratch_dir
+    (scratch / "analysis-dead").mkdir(parents=True)
+    (scratch / "analysis-dead" / "volume.npy").write_bytes(b"voxels")
+    assert place.analyzer().sweep_scratch() == 0
+    later = datetime.now(UTC) + timedelta(hours=3)
+    place.clock = lambda: later
+    assert place.analyzer().sweep_scratch() == 1
+    assert list(scratch.iterdir()) == []
