@@ -28,7 +28,8 @@ class PostprocessConfig:
 
     ``fracture_scale`` and ``fracture_offset`` turn the logit of the mean of the ``fracture_top_mm3`` most suspicious
     voxels of a level into the logit of its probability. ``minimum_mm3``: smaller levels are not reported.
-    ``skip_cost``: how implausible it is that a level between two others has no bone at all (in nats).
+    ``skip_cost`` and ``left_out_cost``: how implausible it is that a level between two others has no bone at all, and
+    that a large piece of the column belongs to no level (in nats).
     ``anchor_weight``: how much more the opinion on C1 and C2 counts, which look like no other level.
     """
 
@@ -41,6 +42,7 @@ class PostprocessConfig:
     crumb_mm3: float = 15.0
     crumb_reach_mm: float = 6.0
     skip_cost: float = 6.0
+    left_out_cost: float = 9.0
     anchor_weight: float = 2.5
 
 
@@ -131,7 +133,7 @@ def name_pieces(pieces: list[Piece], config: PostprocessConfig) -> dict[int, Ver
     cost: dict[tuple[int, int], float] = {}
     came: dict[tuple[int, int], tuple[int, int] | None] = {}
     weights = [_weight(piece, config) for piece in column]
-    left_out = np.concatenate([[0.0], np.cumsum([6.0 * weight for weight in weights])])
+    left_out = np.concatenate([[0.0], np.cumsum([config.left_out_cost * weight for weight in weights])])
     for index, level in states:
         piece = column[index]
         opinion = -weights[index] * 1.5 * float(np.log(max(piece.likeness[level - 1], 0.01)))
