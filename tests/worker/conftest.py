@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers import PostgreSQL
+from tests.worker.scripted import Workplace, workplace, write_boxes
 from worker.database import Database, migrate
 
 
@@ -69,3 +70,19 @@ def sqlite_database(tmp_path: Path) -> Iterator[Database]:
     migrate(opened)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def boxes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small study as a folder of DICOM files."""
+    folder = tmp_path_factory.mktemp("boxes")
+    write_boxes(folder)
+    return folder
+
+
+@pytest.fixture
+def place(tmp_path: Path, boxes_folder: Path) -> Iterator[Workplace]:
+    """An installation that has received the small study."""
+    with workplace(tmp_path / "data") as made:
+        made.receive(boxes_folder)
+        yield made

@@ -1,34 +1,18 @@
 """The analysis of one study: received for real, read by the real child, built and recorded; failures by name."""
 
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
 from pydicom import dcmread
 from sqlalchemy import select
 
 from model.errors import PredictorOutOfMemory, UnusableVolume
-from tests.worker.scripted import ReadsTheBoxes, Workplace, workplace, write_boxes
+from tests.worker.scripted import ReadsTheBoxes, Workplace, workplace
 from worker import studies
 from worker.records import Run, Study
 from worker.states import Cause, StudyState
 from worker.studies import Move
-
-
-@pytest.fixture(scope="session")
-def boxes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("boxes")
-    write_boxes(folder)
-    return folder
-
-
-@pytest.fixture
-def place(tmp_path: Path, boxes_folder: Path) -> Iterator[Workplace]:
-    with workplace(tmp_path / "data") as made:
-        made.receive(boxes_folder)
-        yield made
 
 
 def test_a_queued_study_becomes_results_and_waits_to_be_sent(place: Workplace) -> None:

@@ -1,13 +1,12 @@
 """The command line: help that reads like documentation, errors that say what to do, the same words as the records."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.worker.scripted import ScriptedPacs, Workplace, workplace, write_boxes
+from tests.worker.scripted import ScriptedPacs, Workplace
 from worker.cli import main
 from worker.states import StudyState
 
@@ -16,15 +15,6 @@ COMMANDS = ("analyze", "clerk", "demo", "doctor", "echo", "listen", "retry", "se
 
 def cspine(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Workplace]:
-    folder = tmp_path / "boxes"
-    write_boxes(folder)
-    with workplace(tmp_path / "data") as made:
-        made.receive(folder)
-        yield made
 
 
 def test_the_help_names_every_command_and_says_what_the_product_is_not() -> None:

@@ -1,28 +1,16 @@
 """A kept lease: renewed while the work moves, given up when a stage hangs, and lost loudly."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from sqlalchemy import select
 
 import worker.lease
 from tests.peers import wait_until
-from tests.worker.scripted import Workplace, workplace, write_boxes
+from tests.worker.scripted import Workplace
 from worker import studies
 from worker.lease import KeptLease
 from worker.records import Study
 from worker.states import Cause, StudyState
 from worker.studies import Lease, Move, Position, StaleStudy
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Workplace]:
-    folder = tmp_path / "boxes"
-    write_boxes(folder)
-    with workplace(tmp_path / "data") as made:
-        made.receive(folder)
-        yield made
 
 
 def claim(place: Workplace, seconds: float) -> Lease:
