@@ -35,7 +35,7 @@ class PostprocessConfig:
 
     fracture_scale: float = 1.0
     fracture_offset: float = 0.0
-    fracture_top_mm3: float = 60.0
+    fracture_top_mm3: float = 300.0
     threshold: float = 0.5
     minimum_mm3: float = 900.0
     piece_mm3: float = 450.0

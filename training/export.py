@@ -17,6 +17,7 @@ from model.postprocess import PostprocessConfig
 from model.preprocess import PREPROCESS_VERSION, PreprocessConfig
 
 WEIGHTS_FILE = "weights.npz"
+SPECIFICITY = 0.97
 INTENDED_USE = (
     "Research and testing of the cspine worker: naming C1 to C7 in CT and pointing to possible fractures for a "
     "radiologist to judge. Not a medical device."
@@ -92,8 +93,8 @@ class Calibration:
 def calibrate(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> Calibration:
     """Fit the calibration: ``scores`` (0..1) of levels and whether each is fractured; both classes must occur.
 
-    The balanced threshold maximizes sensitivity plus specificity (the middle of the best interval); the sensitive one
-    is the highest that still finds 95 % of the fractures, never above the balanced one.
+    The balanced threshold calls at least 97 of 100 intact levels intact; the sensitive one is the highest that still
+    finds 95 of 100 fractures, never above the balanced one.
     """
     if truth.all() or not truth.any():
         raise ValueError("calibration needs fractured and intact levels")
@@ -107,11 +108,7 @@ def calibrate(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> Calibrat
 
     scale, offset = optimize.minimize(cost, np.array([1.0, 0.0]), bounds=[(0.05, 20), (-30, 30)]).x
     probability = 1 / (1 + np.exp(-(scale * logits + offset)))
-    steps = np.unique(probability)
-    middles = (steps[:-1] + steps[1:]) / 2 if len(steps) > 1 else steps
-    points = np.clip(middles, 0.01, 0.99)
-    gain = [(probability[truth] >= p).mean() + (probability[~truth] < p).mean() for p in points]
-    best = np.flatnonzero(np.isclose(gain, np.max(gain)))
-    balanced = float(points[best].mean())
+    quiet = float(np.quantile(probability[~truth], SPECIFICITY, method="higher"))
+    balanced = float(np.clip(np.ceil(quiet * 1e4) / 1e4 + 1e-4, 0.01, 0.99))
     sensitive = float(np.clip(np.quantile(probability[truth], 0.05), 0.01, balanced))
     return Calibration(float(scale), float(offset), round(balanced, 4), round(sensitive, 4))
