@@ -2,9 +2,12 @@
 
 import dataclasses
 import resource
+from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
+from scipy import ndimage
 
 from model.bundle import load_bundle
 from model.errors import BundleError, PredictorOutOfMemory, UnusableVolume
@@ -97,3 +100,32 @@ def test_weights_that_do_not_fit_the_network_are_refused(changes):
     other = dataclasses.replace(bundle, metadata=dataclasses.replace(bundle.metadata, **changes))
     with pytest.raises(BundleError, match="do not fit"):
         load_network(other)
+
+
+NECK = Path(__file__).parents[3] / "shared" / "data" / "visible-human-female-neck"
+MIDDLES_MM = {
+    Vertebra.C1: (250, 231, 1577),
+    Vertebra.C2: (250, 238, 1552),
+    Vertebra.C3: (250, 240, 1534),
+    Vertebra.C4: (250, 243, 1519),
+    Vertebra.C5: (250, 247, 1506),
+}
+"""Middles of the visible levels (LPS), seen by hand: C1's anterior arch, the others' bodies; C5 is cut."""
+
+
+def test_every_visible_level_of_a_real_neck_that_training_never_saw_is_named_right(predictor):
+    if not NECK.is_dir():
+        pytest.skip("../shared/data/visible-human-female-neck is not here")
+    slices = [pydicom.dcmread(path) for path in NECK.glob("*.dcm")]
+    slices.sort(key=lambda one: -float(one.ImagePositionPatient[2]))
+    top = float(slices[0].ImagePositionPatient[2])
+    hu = np.stack([one.pixel_array + one.RescaleIntercept for one in slices]).astype(np.int16)
+    answer = predictor.predict(hu, (1.0, 1.0, 1.0))
+    named = {
+        level: answer.labels[round(top - z) - 1 : round(top - z) + 2, y - 1 : y + 2, x - 1 : x + 2]
+        for level, (x, y, z) in MIDDLES_MM.items()
+    }
+    assert all((voxels == level).mean() > 0.9 for level, voxels in named.items())
+    assert Limitation.CUT_LEVEL in answer.findings.limitations
+    far_from_bone = ndimage.distance_transform_edt(hu <= 150)[answer.labels > 0] > 3
+    assert far_from_bone.mean() < 0.02
