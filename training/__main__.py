@@ -100,7 +100,10 @@ def export(folder: Path, output: Path, name: str, version: str, studies: int, at
     """Turn trained weights into a calibrated, hash-checked bundle."""
     from training.release import release  # noqa: PLC0415 -- heavy imports only where they are used
 
-    bundle = release(folder, output, name=name, version=version, studies=studies, atlas_folder=atlas)
+    try:
+        bundle = release(folder, output, name=name, version=version, studies=studies, atlas_folder=atlas)
+    except ValueError as error:
+        raise click.ClickException(f"{error} (more --studies?)") from error
     click.echo(f"{bundle.name} {bundle.version} {bundle.sha256}")
 
 

@@ -18,7 +18,7 @@ def test_fit_and_export_make_a_bundle_that_loads(tmp_path):
     record = json.loads((tmp_path / "run" / "training.json").read_text())
     assert record["step"] == 3
     assert record["data"] == "parametric phantom"
-    options = ["--output", str(tmp_path / "bundle"), "--name", "tiny", "--studies", "2"]
+    options = ["--output", str(tmp_path / "bundle"), "--name", "tiny", "--studies", "4"]
     done = runner.invoke(main, ["export", "--run", str(tmp_path / "run"), *options], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     bundle = load_bundle(tmp_path / "bundle")
@@ -37,3 +37,13 @@ def test_a_missing_local_weights_file_is_named(tmp_path):
     done = CliRunner().invoke(main, ["fit", "--output", str(tmp_path), "--weights", str(tmp_path / "absent.h5")])
     assert done.exit_code != 0
     assert "absent.h5" in done.output
+
+
+def test_calibration_without_any_fracture_ends_with_a_sentence(tmp_path, monkeypatch):
+    def release(*_args, **_kwargs):
+        raise ValueError("calibration needs fractured and intact levels")
+
+    monkeypatch.setattr("training.release.release", release)
+    done = CliRunner().invoke(main, ["export", "--run", str(tmp_path), "--output", str(tmp_path / "out")])
+    assert done.exit_code == 1
+    assert "more --studies" in done.output
