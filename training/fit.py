@@ -18,7 +18,7 @@ from model.preprocess import PREPROCESS_VERSION
 from training.anatomy import Anatomy
 from training.atlas import Atlas, load_atlas
 from training.dataset import SliceBatch, SliceConfig, SliceSampler, make_case
-from training.losses import fracture_loss, level_loss, paper_loss
+from training.losses import fracture_loss, level_loss, paper_fracture_loss, paper_level_loss
 
 logger = logging.getLogger(__name__)
 
@@ -102,11 +102,11 @@ def compiled(config: FitConfig) -> Any:
     )
     if config.paper:
         optimizer: Any = keras.optimizers.SGD(0.01, momentum=0.9)
+        losses = {"levels": paper_level_loss, "fracture": paper_fracture_loss}
     else:
         optimizer = keras.optimizers.Adam(schedule, clipnorm=1.0)
-    network.compile(
-        optimizer=optimizer, loss={"levels": paper_loss if config.paper else level_loss, "fracture": fracture_loss}
-    )
+        losses = {"levels": level_loss, "fracture": fracture_loss}
+    network.compile(optimizer=optimizer, loss=losses)
     return network
 
 

@@ -31,7 +31,12 @@ def fracture_loss(truth: Any, predicted: Any) -> Any:
     return 4.0 * ops.mean(entropy) + 0.5 * dice
 
 
-def paper_loss(truth: Any, predicted: Any) -> Any:
-    """The paper's loss: binary cross-entropy of every level channel."""
+def paper_level_loss(truth: Any, predicted: Any) -> Any:
+    """The paper's loss: binary cross-entropy of every level channel. ``truth``: (n, row, column) label numbers."""
     hot = ops.one_hot(ops.cast(truth, "int32"), 8, dtype="float32")
     return ops.mean(keras.losses.binary_crossentropy(hot, predicted))
+
+
+def paper_fracture_loss(truth: Any, predicted: Any) -> Any:
+    """The paper's loss: binary cross-entropy of the fracture channel. ``truth``: (n, row, column, 1) of 0 and 1."""
+    return ops.mean(keras.losses.binary_crossentropy(ops.cast(truth, "float32"), predicted))

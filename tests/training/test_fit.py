@@ -2,11 +2,16 @@
 
 import json
 
+import keras
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from model.bundle import load_bundle
+from model.network import NetworkConfig
 from training.__main__ import main
+from training.dataset import SliceConfig, SliceSampler, make_case
+from training.fit import FitConfig, compiled
 
 
 @pytest.mark.slow
@@ -25,6 +30,22 @@ def test_fit_and_export_make_a_bundle_that_loads(tmp_path):
     assert bundle.name == "tiny"
     assert bundle.sha256 in done.output
     assert bundle.metadata.provenance["training"]["step"] == 3
+
+
+@pytest.mark.slow
+def test_the_papers_recipe_trains_the_inception_resnet_v2_u_net(tmp_path):
+    """SGD and binary cross-entropy on one batch of a phantom's slices: the loss falls, encoder and decoder move."""
+    config = FitConfig(output=tmp_path, network=NetworkConfig(), paper=True, batch=2)
+    network = compiled(config)
+    assert isinstance(network.optimizer, keras.optimizers.SGD)
+    slices = SliceSampler([make_case(1, None)], SliceConfig(), np.random.default_rng(1))
+    batch = next(iter(slices.batches(2)))
+    images = batch.images[:, 32:96, 32:96]
+    truth = {"levels": batch.levels[:, 32:96, 32:96], "fracture": batch.fracture[:, 32:96, 32:96]}
+    first_kernel = network.get_layer("encoder").weights[0].numpy().copy()
+    losses = [float(np.sum(network.train_on_batch(images, truth)[0])) for _ in range(8)]
+    assert losses[-1] < min(losses[:4]) < 0.99 * losses[0]
+    assert not np.array_equal(first_kernel, network.get_layer("encoder").weights[0].numpy())
 
 
 def test_help_reads_without_loading_keras():

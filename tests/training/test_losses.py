@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from training.losses import fracture_loss, level_loss, paper_loss
+from training.losses import fracture_loss, level_loss, paper_fracture_loss, paper_level_loss
 
 
 def levels_truth() -> np.ndarray:
@@ -13,7 +13,7 @@ def levels_truth() -> np.ndarray:
     return truth
 
 
-@pytest.mark.parametrize("loss", [level_loss, paper_loss])
+@pytest.mark.parametrize("loss", [level_loss, paper_level_loss])
 def test_the_right_levels_cost_least(loss):
     truth = levels_truth()
     right = np.eye(8, dtype=np.float32)[truth]
@@ -24,10 +24,11 @@ def test_the_right_levels_cost_least(loss):
     assert np.isfinite(values).all()
 
 
-def test_the_right_fracture_costs_least():
+@pytest.mark.parametrize("loss", [fracture_loss, paper_fracture_loss])
+def test_the_right_fracture_costs_least(loss):
     truth = (levels_truth() == 3)[..., None].astype(np.uint8)
     answers = [truth.astype(np.float32), np.full(truth.shape, 0.5, np.float32), 1 - truth.astype(np.float32)]
-    values = [float(ops.convert_to_numpy(fracture_loss(truth, answer))) for answer in answers]
+    values = [float(ops.convert_to_numpy(loss(truth, answer))) for answer in answers]
     assert values == sorted(values)
     assert np.isfinite(values).all()
 
