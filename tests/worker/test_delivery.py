@@ -58,6 +58,8 @@ def test_one_object_that_the_pacs_has_no_room_for_is_sent_again_alone(place: Wor
     assert "0xA700" in str(view.reason)
     assert len(pacs.received) == 3
     pacs.statuses.clear()
+    after_the_pause = datetime.now(UTC) + timedelta(minutes=1)
+    place.clock = lambda: after_the_pause
     deliver(place)
     assert place.state() is StudyState.DELIVERED
     assert len(pacs.received) == 4
