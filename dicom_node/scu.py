@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from socket import IPPROTO_TCP, TCP_NODELAY
 from ssl import SSLContext
+from typing import Any
 
 from pynetdicom import AE
 from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
@@ -167,12 +169,26 @@ def _association(
             association.abort()
 
 
+class ResponseQueue(DIMSEServiceProvider):
+    """The DIMSE provider of a requesting association: responses go to whoever waits for them, and to nobody else.
+
+    pynetdicom 3.0.4 polls the same queue from the association's own thread, which it means to pause during a request;
+    where that thread is preempted between its two checks, it takes the response away and the request times out. That
+    thread polls without blocking, so it is told that there is nothing (a pure SCU is never sent a request).
+    """
+
+    def get_msg(self, block: bool = False) -> Any:  # noqa: FBT001, FBT002  (pynetdicom's signature)
+        """Return (context id, message) for a blocking call, or (None, None) after the DIMSE timeout."""
+        return super().get_msg(block) if block else (None, None)
+
+
 class _Entity(AE):
     """An application entity whose connections never wait without end and send small segments at once (no Nagle)."""
 
     def _create_socket(
         self, assoc: Association, address: AddressInformation, tls_args: tuple[SSLContext, str] | None
     ) -> HardenedSocket:
+        assoc.dimse = ResponseQueue(assoc)
         connection = HardenedSocket(assoc, address=address)
         connection.arm(WireLimits(pdu_seconds=self.dimse_timeout or 60.0))
         connection.tls_args = tls_args

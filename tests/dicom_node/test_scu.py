@@ -282,3 +282,25 @@ def test_storescp_receives_every_byte(tmp_path, storescp_peer):
         back = received[dataset.SOPInstanceUID]
         assert hashlib.sha256(back.PixelData).digest() == hashlib.sha256(dataset.PixelData).digest()
         assert back.file_meta.TransferSyntaxUID == dataset.file_meta.TransferSyntaxUID
+
+
+def test_no_response_is_taken_away_by_the_associations_own_thread(tmp_path):
+    """Pynetdicom's reactor may poll the queue of responses in the middle of a request when its thread is preempted."""
+    file = write_ct(make_ct(), tmp_path / "one.dcm")
+    with scripted_scp() as peer:
+        contexts = [build_context(CTImageStorage, ExplicitVRLittleEndian)]
+        with _association(peer, "SCU", contexts, SHORT) as association:
+            over = threading.Event()
+
+            def poll():
+                while not over.is_set():
+                    association.dimse.get_msg(block=False)
+
+            thief = threading.Thread(target=poll)
+            thief.start()
+            try:
+                statuses = [association.send_c_store(file).get("Status") for _ in range(20)]
+            finally:
+                over.set()
+                thief.join()
+    assert statuses == [0x0000] * 20
