@@ -93,7 +93,14 @@ def test_the_environment_is_read_only_by_settings_and_the_entry_modules():
     def reads_the_environment(node: ast.AST) -> bool:
         return isinstance(node, ast.Attribute) and ast.unparse(node) in {"os.environ", "os.getenv"}
 
-    entry_modules = {"worker/app", "worker/cli", "worker/listener", "training/__main__", "dicom_node/reading_child"}
+    entry_modules = {
+        "worker/app",
+        "worker/cli",
+        "worker/command_line",
+        "worker/listener",
+        "training/__main__",
+        "dicom_node/reading_child",
+    }
     engine_switches = {"worker/tools"}
     assert places(reads_the_environment) <= {"worker/settings"} | entry_modules | engine_switches
 
