@@ -8,7 +8,6 @@ import json
 import logging
 import sys
 import traceback
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -89,18 +88,6 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
     root.setLevel(settings.log_level)
     for name, level in _QUIET.items():
         logging.getLogger(name).setLevel(level)
-
-
-class StudyLogger(logging.LoggerAdapter[logging.Logger]):
-    """A logger whose every line names one study, by its internal id and generation."""
-
-    def __init__(self, logger: logging.Logger, study_id: int, generation: int) -> None:
-        super().__init__(logger, {"study_id": study_id, "generation": generation})
-
-    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
-        """Add the study to the call's own fields."""
-        extra: Mapping[str, Any] = kwargs.get("extra") or {}
-        return msg, {**kwargs, "extra": {**(self.extra or {}), **extra}}
 
 
 def _exception(info: Any) -> dict[str, Any]:

@@ -233,7 +233,6 @@ class Delivery(Base):
     attempts: Mapped[int] = mapped_column(default=0)
     last_status: Mapped[int | None]
     comment: Mapped[str | None] = mapped_column(String(255))
-    next_attempt_at: Mapped[datetime | None]
     accepted_at: Mapped[datetime | None]
 
     result_object: Mapped[ResultObject] = relationship(back_populates="deliveries")

@@ -146,7 +146,6 @@ class Settings:
     device_serial: str = field(
         default="", metadata=_about("Serial number of this installation, written into every result.", str)
     )
-    site: str = field(default="", metadata=_about("Name of the site, shown in the console and the logs.", str))
     log_level: str = field(default="INFO", metadata=_about(f"One of {', '.join(LOG_LEVELS)}.", log_level))
 
     def __post_init__(self) -> None:

@@ -28,7 +28,6 @@ class Cause(StrEnum):
     REVISED_INSTANCE = "REVISED_INSTANCE"
     COMPLETED = "COMPLETED"
     CLAIMED = "CLAIMED"
-    RELEASED = "RELEASED"
     LEASE_EXPIRED = "LEASE_EXPIRED"
     CRASHED = "CRASHED"
     POISONED = "POISONED"
@@ -68,7 +67,6 @@ TRANSITIONS: Mapping[tuple[StudyState, Cause], StudyState] = MappingProxyType(
         (_S.RECEIVING, _C.COMPLETED): _S.QUEUED,
         (_S.QUEUED, _C.CLAIMED): _S.ANALYZING,
         # The analysis ends: without a verdict ...
-        (_S.ANALYZING, _C.RELEASED): _S.QUEUED,
         (_S.ANALYZING, _C.LEASE_EXPIRED): _S.QUEUED,
         (_S.ANALYZING, _C.CRASHED): _S.QUEUED,
         (_S.ANALYZING, _C.POSTPONED): _S.QUEUED,
@@ -77,9 +75,8 @@ TRANSITIONS: Mapping[tuple[StudyState, Cause], StudyState] = MappingProxyType(
         (_S.ANALYZING, _C.ANALYSIS_FAILED): _S.FAILED,
         (_S.ANALYZING, _C.INELIGIBLE): _S.SKIPPED,
         (_S.ANALYZING, _C.ANALYZED): _S.SENDING,
-        # Delivery: the study stays SENDING while one clerk holds the lease, gives it back, or tries later.
+        # Delivery: the study stays SENDING while one clerk holds the lease or tries later.
         (_S.SENDING, _C.CLAIMED): _S.SENDING,
-        (_S.SENDING, _C.RELEASED): _S.SENDING,
         (_S.SENDING, _C.LEASE_EXPIRED): _S.SENDING,
         (_S.SENDING, _C.POSTPONED): _S.SENDING,
         (_S.SENDING, _C.DELIVERED): _S.DELIVERED,

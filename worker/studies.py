@@ -180,11 +180,6 @@ def renew(session: Session, lease: Lease, at: datetime, lease_seconds: float, pr
     return replace(lease, expires_at=expires_at)
 
 
-def release(session: Session, lease: Lease, at: datetime, detail: str) -> Position:
-    """Give the study back unfinished (an orderly stop): it waits again at once and no crash is counted."""
-    return transition(session, lease.position, Move(Cause.RELEASED, at, detail))
-
-
 def held(session: Session, lease: Lease) -> None:
     """Raise StaleStudy unless the lease still holds; locks the row, so that writes beside it are fenced by it."""
     if position_of(session, lease.study_id, lock=True) != lease.position:

@@ -91,3 +91,12 @@ def test_wrong_settings_end_a_command_with_the_variable_and_what_to_do(monkeypat
     result = cspine("studies")
     assert result.exit_code == 1
     assert "CSPINE_PORT" in result.output
+
+
+def test_a_worker_refuses_to_start_with_a_bundle_that_is_not_as_it_should_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CSPINE_BUNDLE_PATH", str(tmp_path))
+    result = cspine("work", "--data", tmp_path)
+    assert result.exit_code == 1
+    assert "no bundle in" in result.output

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker.logs import StudyLogger, configure_logging
+from worker.logs import configure_logging
 from worker.settings import Settings
 
 
@@ -58,13 +58,6 @@ def test_an_exception_is_logged_without_its_text(stream: io.StringIO):
 def test_the_dicom_libraries_are_quiet(stream: io.StringIO, name: str):
     logging.getLogger(name).error("PatientName CANARY^NAME")
     assert stream.getvalue() == ""
-
-
-def test_a_study_logger_names_the_study_on_every_line(stream: io.StringIO):
-    log = StudyLogger(logging.getLogger("worker.test"), 12, 3)
-    log.warning("slow", extra={"stage": "predict"})
-    (line,) = lines(stream)
-    assert (line["study_id"], line["generation"], line["stage"]) == (12, 3, "predict")
 
 
 def test_configuring_again_does_not_double_the_lines(stream: io.StringIO):

@@ -211,14 +211,6 @@ def test_a_worker_that_lost_its_lease_cannot_write_after_the_next_one(database: 
     assert move(database, second.position, C.ANALYZED).state is S.SENDING
 
 
-def test_a_released_study_waits_again_and_counts_no_crash(database: Database):
-    lease = claim(database, queued(database))
-    with database.transaction() as session:
-        position = studies.release(session, lease, NOW, "the worker stops")
-    study = row(database, position.study_id)
-    assert (study.state, study.crashes, study.lease_expires_at) == (S.QUEUED, 0, None)
-
-
 def test_crashes_are_counted_and_forgiven_by_success(database: Database):
     position = queued(database)
     for expected, cause in enumerate((C.LEASE_EXPIRED, C.CRASHED), 1):

@@ -170,7 +170,6 @@ def _results() -> None:
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("last_status", sa.Integer(), nullable=True),
         sa.Column("comment", sa.String(255), nullable=True),
-        sa.Column("next_attempt_at", utc(), nullable=True),
         sa.Column("accepted_at", utc(), nullable=True),
         sa.ForeignKeyConstraint(["result_object_id"], ["result_objects.id"], name="fk_deliveries_result_object_id"),
         sa.PrimaryKeyConstraint("id", name="pk_deliveries"),
