@@ -8,7 +8,7 @@ from pydicom import Dataset
 from pydicom.sr.coding import Code
 
 from dicom_node import codes
-from dicom_node.provenance import common_arguments, stamp
+from dicom_node.provenance import report_arguments, stamp
 from dicom_node.report import evidence, opening
 from dicom_node.result_context import ResultContext, ResultKind
 from dicom_node.sentences import DISCLAIMER, conclusion, level_sentence, limitation_sentences, percent
@@ -30,11 +30,7 @@ def build_narrative(context: ResultContext) -> Dataset:
     dataset = EnhancedSR(
         evidence=evidence(context, header, (context.labels.shape[0] // 2,)),
         content=root,
-        is_complete=True,
-        is_final=False,
-        is_verified=False,
-        specific_character_set=header.get("SpecificCharacterSet"),
-        **common_arguments(context, ResultKind.NARRATIVE, "Narrative"),
+        **report_arguments(context, header, ResultKind.NARRATIVE, "Narrative"),
     )
     stamp(dataset, context, header)
     return dataset

@@ -69,6 +69,17 @@ def common_arguments(context: ResultContext, kind: ResultKind, what: str) -> dic
     }
 
 
+def report_arguments(context: ResultContext, header: Dataset, kind: ResultKind, what: str) -> dict[str, Any]:
+    """The keyword arguments that the structured reports share besides: complete, preliminary, not verified."""
+    return {
+        "is_complete": True,
+        "is_final": False,
+        "is_verified": False,
+        "specific_character_set": header.get("SpecificCharacterSet"),
+        **common_arguments(context, kind, what),
+    }
+
+
 def stamp(dataset: SOPClass, context: ResultContext, header: Dataset) -> None:
     """Give ``dataset`` the times of the analysis, the patient and study of ``header`` and UIDs that repeat."""
     dataset.copy_patient_and_study_information(header)

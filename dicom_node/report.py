@@ -38,7 +38,7 @@ from pydicom.sr.coding import Code
 
 from dicom_node import codes
 from dicom_node.contours import KeySlice
-from dicom_node.provenance import algorithm_parameters, common_arguments, procedures_reported, stamp
+from dicom_node.provenance import algorithm_parameters, procedures_reported, report_arguments, stamp
 from dicom_node.result_context import ResultContext, ResultKind, tracking_identifier
 from dicom_node.sentences import DISCLAIMER, answer, conclusion, limitation_sentences, negative_summary
 from dicom_node.source_headers import nameless, usable_header, with_values
@@ -63,11 +63,7 @@ def build_report(
     dataset = Comprehensive3DSR(
         evidence=[*evidence(context, header, tuple(indices)), *([segmentation] if segmentation is not None else [])],
         content=root,
-        is_complete=True,
-        is_final=False,
-        is_verified=False,
-        specific_character_set=header.get("SpecificCharacterSet"),
-        **common_arguments(context, ResultKind.REPORT, "Report"),
+        **report_arguments(context, header, ResultKind.REPORT, "Report"),
     )
     stamp(dataset, context, header)
     return dataset

@@ -69,12 +69,12 @@ def explain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def wrapper(*arguments: Any, **options: Any) -> Any:
         from dicom_node.errors import DicomNodeError  # noqa: PLC0415
-        from model.errors import BundleError  # noqa: PLC0415
+        from model.errors import ModelError  # noqa: PLC0415
         from worker.database import DatabaseError  # noqa: PLC0415
 
         try:
             return command(*arguments, **options)
-        except (StartupError, DatabaseError, DicomNodeError, BundleError) as error:
+        except (StartupError, DatabaseError, DicomNodeError, ModelError) as error:
             raise click.ClickException(str(error)) from error
 
     return wrapper

@@ -25,9 +25,8 @@ from worker.overlay import save_summary_image
 from worker.queries import StudyView, find_study, open_database
 from worker.sending import send_folder
 from worker.settings import Settings
-from worker.states import StudyState
+from worker.states import ENDS
 
-ENDS = (StudyState.DELIVERED, StudyState.SKIPPED, StudyState.FAILED)
 START_SECONDS = 60.0
 STUDY_SECONDS = 900.0
 

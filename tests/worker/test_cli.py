@@ -3,11 +3,14 @@
 import json
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
+from model.errors import UnusableVolume
 from tests.worker.scripted import ScriptedPacs, Workplace
 from worker.cli import main
+from worker.command_line import explain_errors
 from worker.states import StudyState
 
 COMMANDS = ("analyze", "clerk", "demo", "doctor", "echo", "listen", "retry", "send", "studies", "study", "up", "work")
@@ -100,3 +103,14 @@ def test_a_worker_refuses_to_start_with_a_bundle_that_is_not_as_it_should_be(
     result = cspine("work", "--data", tmp_path)
     assert result.exit_code == 1
     assert "no bundle in" in result.output
+
+
+def test_a_volume_that_the_network_cannot_take_ends_a_command_with_a_sentence() -> None:
+    @click.command()
+    @explain_errors
+    def analyze_something() -> None:
+        raise UnusableVolume("the volume is too flat")
+
+    result = CliRunner().invoke(analyze_something, catch_exceptions=False)
+    assert result.exit_code == 1
+    assert result.output == "Error: the volume is too flat\n"
