@@ -21,7 +21,7 @@ _TURNS = (1, 0, 3)  # right, straight, left: right first keeps diagonal neighbor
 
 @dataclass(frozen=True, slots=True)
 class KeySlice:
-    """The native slice on which a level's area is largest.
+    """The slice that shows a level best: the one with most of its fracture, or of the level where none is known.
 
     ``outline`` is the closed polyline of its largest component there: float32 (points, 2), (column, row), the last
     point equal to the first.
@@ -50,15 +50,28 @@ def level_regions(labels: NDArray[np.uint8]) -> Mapping[Vertebra, Region]:
     return regions
 
 
-def key_slices(labels: NDArray[np.uint8]) -> Mapping[Vertebra, KeySlice]:
-    """The key slice of every level with at least one voxel in ``labels`` (slice, row, column), from C1 downwards."""
+def key_slices(labels: NDArray[np.uint8], lesions: NDArray[np.uint8] | None = None) -> Mapping[Vertebra, KeySlice]:
+    """The key slice of every level with at least one voxel in ``labels`` (slice, row, column), from C1 downwards.
+
+    ``lesions`` holds the fractures' voxels with the numbers of their levels; what is not in ``labels`` does not count.
+    """
     found = {}
     for level, region in level_regions(labels).items():
-        mask = labels[region] == level
-        index = int(np.argmax(np.count_nonzero(mask, axis=(1, 2))))
+        index = key_index(labels, region, level, lesions)
+        mask = labels[index, region[1], region[2]] == level
         offset = np.array([region[2].start, region[1].start], dtype=np.float32)
-        found[level] = KeySlice(region[0].start + index, outer_outline(mask[index]) + offset)
+        found[level] = KeySlice(index, outer_outline(mask) + offset)
     return found
+
+
+def key_index(
+    labels: NDArray[np.uint8], region: Region, level: Vertebra, lesions: NDArray[np.uint8] | None = None
+) -> int:
+    """The index of the key slice of a level that fills ``region``."""
+    mask = labels[region] == level
+    broken = mask if lesions is None else mask & (lesions[region] == level)
+    areas = np.count_nonzero(broken if broken.any() else mask, axis=(1, 2))
+    return int(region[0].start) + int(np.argmax(areas))
 
 
 def outer_outline(mask: NDArray[np.bool_]) -> NDArray[np.float32]:

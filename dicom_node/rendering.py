@@ -1,44 +1,40 @@
-"""Pictures of the findings: one sagittal view and the axial views that tell most.
+"""The picture of the findings: a sagittal overview at the left, the views that tell most at its right, a legend below.
 
-Arrays are (slice, row, column) in the standard frame: head to feet, anterior to posterior, right to left. So a sagittal
-view has the head on top and anterior at the left, an axial view anterior on top and the patient's right at the left.
+Every suspected level has its axial view; up to three have a sagittal one too, for there is room for no more.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from dicom_node.contours import key_slices, level_regions
-from dicom_node.sentences import WARNING, percent
-from dicom_node.views import SCALE, WARNING_RGB, Box, Plane, draw_plane, font
-from model.findings import StudyFindings, Vertebra, VertebraFinding
+from dicom_node.planes import Volume, axial_plane, middle_plane, overview, sagittal_plane, shown_levels
+from dicom_node.sentences import WARNING
+from dicom_node.views import (
+    HEAT_SWATCH_RGB,
+    LESION_RGB,
+    SCALE,
+    SUSPECTED_RGB,
+    TEXT_RGB,
+    WARNING_RGB,
+    Box,
+    Plane,
+    draw_plane,
+    font,
+)
+from model.findings import StudyFindings, Vertebra
 
-SAGITTAL_MARGIN_MM = 22.0
-AXIAL_MARGIN_MM = 18.0
+OVERVIEW_MARGIN_MM = 22.0
+DETAIL_MARGIN_MM = 14.0
+MOST_SAGITTAL_DETAILS = 3
+LEGEND_HEIGHT = 24
+GAP = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Volume:
-    """Mask and HU of a study in the standard frame."""
-
-    hu: NDArray[np.int16]
-    labels: NDArray[np.uint8]
-    spacing_mm: tuple[float, float, float]
-
-
-def render_overlay(
-    hu: NDArray[np.int16],
-    labels: NDArray[np.uint8],
-    findings: StudyFindings,
-    spacing_mm: tuple[float, float, float],
-) -> Image.Image:
-    """A picture (RGB, 1024 x 640) of one sagittal and the telling axial views; arrays in the standard frame."""
+def render_overlay(volume: Volume, findings: StudyFindings) -> Image.Image:
+    """A picture (RGB, 1024 x 640) of the overview and the telling views of a volume."""
     image = new_picture(1024, 640)
-    draw_views(image, Box(0, 0, 1024, 616), Volume(hu, labels, spacing_mm), findings)
+    draw_views(image, Box(0, 0, 1024, 616), volume, findings)
     at = (8 * SCALE, 627 * SCALE)
     ImageDraw.Draw(image).text(at, WARNING, fill=WARNING_RGB, font=font(16), anchor="lm")
     return image.reduce(SCALE)
@@ -50,66 +46,58 @@ def new_picture(width: int, height: int) -> Image.Image:
 
 
 def draw_views(image: Image.Image, box: Box, volume: Volume, findings: StudyFindings) -> None:
-    """Draw the sagittal view at the left of ``box`` and the axial views at its right."""
+    """Draw the overview at the left of ``box``, the details at its right, and what their colors mean below."""
     suspected = frozenset(finding.vertebra for finding in findings.fractured)
-    shown = shown_levels(findings)
-    gap = 6
-    sagittal_width = round(box.width * 0.42)
-    sagittal = Box(box.left + gap, box.top + gap, sagittal_width - gap, box.height - 2 * gap)
-    draw_plane(image, sagittal, _sagittal(volume, shown), suspected, SAGITTAL_MARGIN_MM)
-    planes = _axial_planes(volume, shown)
-    columns = 1 if len(planes) <= 2 else 2
-    rows = math.ceil(len(planes) / columns)
-    left, width = box.left + sagittal_width + gap, box.width - sagittal_width - gap
-    for number, plane in enumerate(planes):
-        row, column = divmod(number, columns)
-        cell = Box(
-            left + column * width // columns,
-            box.top + gap + row * (box.height - gap) // rows,
-            width // columns - gap,
-            (box.height - gap) // rows - gap,
-        )
-        draw_plane(image, cell, plane, suspected, AXIAL_MARGIN_MM)
+    rows = detail_rows(volume, findings)
+    planes = [plane for row in rows for plane in row]
+    height = box.height - (LEGEND_HEIGHT if _draw_legend(image, box, planes, suspected) else 0)
+    width = round(box.width * (0.34 if suspected else 0.42))
+    left = Box(box.left + GAP, box.top + GAP, width - GAP, height - 2 * GAP)
+    draw_plane(image, left, overview(volume, findings), suspected, OVERVIEW_MARGIN_MM)
+    right = Box(box.left + width, box.top, box.width - width, height)
+    for number, row in enumerate(rows):
+        for cell, plane in zip(_cells(right, (number, len(rows)), len(rows[0])), row, strict=False):
+            draw_plane(image, cell, plane, suspected, DETAIL_MARGIN_MM)
 
 
-def shown_levels(findings: StudyFindings) -> tuple[VertebraFinding, ...]:
-    """The levels with an axial view: every suspected one, else the one with the highest probability."""
-    if findings.fractured:
-        return findings.fractured
-    return tuple(sorted(findings.vertebrae, key=lambda finding: -finding.probability)[:1])
+def detail_rows(volume: Volume, findings: StudyFindings) -> list[list[Plane]]:
+    """The views of suspected levels in rows: axial above sagittal, or axial ones alone where they are many."""
+    shown = [finding for finding in shown_levels(findings) if finding.vertebra in volume.regions]
+    if not shown:
+        return [[middle_plane(volume)]]
+    axial = [axial_plane(volume, finding) for finding in shown]
+    if len(shown) <= MOST_SAGITTAL_DETAILS and findings.fractured:
+        sagittal = [sagittal_plane(volume, finding) for finding in shown]
+        return [[axial[0], sagittal[0]]] if len(shown) == 1 else [axial, sagittal]
+    columns = math.ceil(math.sqrt(len(axial)))
+    return [axial[first : first + columns] for first in range(0, len(axial), columns)]
 
 
-def _sagittal(volume: Volume, shown: Sequence[VertebraFinding]) -> Plane:
-    """The sagittal plane through the middle of the first level shown, or of the volume."""
-    column = volume.hu.shape[2] // 2
-    if shown:
-        most = max(shown, key=lambda finding: finding.probability)
-        column = _middle_column(volume.labels, most.vertebra, column)
-    slice_mm, row_mm, _ = volume.spacing_mm
-    return Plane(volume.hu[:, :, column], volume.labels[:, :, column], (slice_mm, row_mm), "Sagittal", ("A", "P"))
+def _cells(box: Box, row: tuple[int, int], columns: int) -> list[Box]:
+    """The boxes of one row (its number, and how many there are) of views of equal width."""
+    number, rows = row
+    top = box.top + GAP + number * (box.height - GAP) // rows
+    height = (box.height - GAP) // rows - GAP
+    lefts = [box.left + GAP + column * (box.width - GAP) // columns for column in range(columns)]
+    return [Box(left, top, (box.width - GAP) // columns - GAP, height) for left in lefts]
 
 
-def _middle_column(labels: NDArray[np.uint8], vertebra: Vertebra, otherwise: int) -> int:
-    """The mean column of a level's voxels."""
-    region = level_regions(labels).get(vertebra)
-    if region is None:
-        return otherwise
-    counts = np.count_nonzero(labels[region] == vertebra, axis=(0, 1))
-    return int(region[2].start + round(float(np.average(np.arange(counts.size), weights=counts))))
-
-
-def _axial_planes(volume: Volume, shown: Sequence[VertebraFinding]) -> list[Plane]:
-    """The axial plane of largest area of every level shown, or the middle one."""
-    spacing = (volume.spacing_mm[1], volume.spacing_mm[2])
-    slices = key_slices(volume.labels)
-    planes = []
-    for finding in shown:
-        if finding.vertebra in slices:
-            index = slices[finding.vertebra].index
-            labels = np.where(volume.labels[index] == finding.vertebra, np.uint8(finding.vertebra), np.uint8(0))
-            caption = f"{finding.vertebra.name}  {percent(finding.probability)}"
-            planes.append(Plane(volume.hu[index], labels, spacing, caption, ("R", "L")))
-    if not planes:
-        middle = volume.hu.shape[0] // 2
-        planes.append(Plane(volume.hu[middle], volume.labels[middle], spacing, "Axial", ("R", "L")))
-    return planes
+def _draw_legend(image: Image.Image, box: Box, planes: Sequence[Plane], suspected: frozenset[Vertebra]) -> bool:
+    """Write below the views what lines and shading mean; False where there is nothing to explain."""
+    entries: list[tuple[str, tuple[int, int, int], bool]] = []
+    if suspected:
+        entries.append(("outline of a suspected level", SUSPECTED_RGB, False))
+    if any(plane.lesion is not None and plane.lesion.any() for plane in planes):
+        entries.append(("suspected fracture", LESION_RGB, False))
+    if any(plane.heat is not None for plane in planes):
+        entries.append(("where the network looked", HEAT_SWATCH_RGB, True))
+    if not entries:
+        return False
+    draw = ImageDraw.Draw(image)
+    x, y = box.left + GAP, box.top + box.height - LEGEND_HEIGHT / 2
+    for text, color, shaded in entries:
+        half = 6 if shaded else 1
+        draw.rectangle((x * SCALE, (y - half) * SCALE, (x + 22) * SCALE, (y + half) * SCALE), fill=color)
+        draw.text(((x + 30) * SCALE, y * SCALE), text, fill=TEXT_RGB, font=font(16), anchor="lm")
+        x += 30 + round(draw.textlength(text, font=font(16)) / SCALE) + 28
+    return True

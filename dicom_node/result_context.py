@@ -79,7 +79,9 @@ class SourceFrame:
 class ResultContext:
     """One analysis: the series, its mask and findings, who found them, and when.
 
-    ``labels`` (uint8, 0..7, native frame) holds voxels of exactly the levels that ``findings`` names. ``analyzed_at``
+    ``labels`` (uint8, 0..7, native frame) holds voxels of exactly the levels that ``findings`` names. ``lesions`` (of
+    the same form: voxels of the fracture of a suspected level carry its number) and ``activation`` (uint8: how much the
+    network's answer rests on a voxel) explain the findings; None where nothing is to be explained. ``analyzed_at``
     must be aware: dates and times are written in its zone, or in the source's Timezone Offset From UTC if it has one.
     Raises ``ValueError`` where this does not hold.
     """
@@ -92,14 +94,19 @@ class ResultContext:
     bundle_version: str
     bundle_sha256: str
     analyzed_at: datetime
+    lesions: NDArray[np.uint8] | None = None
+    activation: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         if self.analyzed_at.tzinfo is None:
             raise ValueError("analyzed_at has no time zone")
-        if self.labels.shape != self.series.hu.shape:
-            raise ValueError(f"mask of shape {self.labels.shape} on a series of shape {self.series.hu.shape}")
-        if self.labels.dtype != np.uint8:
-            raise ValueError(f"mask of type {self.labels.dtype}, not uint8")
+        for mask in (self.labels, self.lesions, self.activation):
+            if mask is None:
+                continue
+            if mask.shape != self.series.hu.shape:
+                raise ValueError(f"mask of shape {mask.shape} on a series of shape {self.series.hu.shape}")
+            if mask.dtype != np.uint8:
+                raise ValueError(f"mask of type {mask.dtype}, not uint8")
 
     @property
     def levels(self) -> tuple[Vertebra, ...]:

@@ -16,7 +16,7 @@ def build_results(context: ResultContext) -> tuple[ResultObject, ...]:
     The same context always gives the same bytes. Raises ``ValueError`` when mask and findings name different levels:
     a suspected level must never go missing on the way into a report.
     """
-    slices = key_slices(context.labels)
+    slices = key_slices(context.labels, context.lesions)
     if tuple(slices) != context.levels:
         found = ", ".join(level.name for level in slices) or "none"
         named = ", ".join(level.name for level in context.levels) or "none"

@@ -13,9 +13,6 @@ DISCLAIMER = "AI result, not verified. Not for diagnosis. Not a medical device."
 WARNING = "AI, not verified, not for diagnosis; not a medical device."
 """The short form for pictures."""
 
-HARMLESS_LIMITATIONS = frozenset({Limitation.GANTRY_TILT})
-"""Limitations under which an absent fracture may still be called absent."""
-
 
 class Answer(Enum):
     """Whether a cervical fracture is present in the study (CID 240)."""
@@ -31,12 +28,17 @@ class Answer(Enum):
 
 
 def answer(findings: StudyFindings) -> Answer:
-    """PRESENT for any suspected level; ABSENT only where all seven levels were seen without limitation."""
+    """PRESENT for any suspected level; ABSENT only where all seven levels were seen without any limitation.
+
+    The study's own probability decides nothing: it follows from the highest level's, on a scale of its own.
+
+    No limitation is harmless. Gantry tilt is not either: it is undone by whole pixels, which leaves steps of up to half
+    a pixel between slices, as a fine fracture has, and no network of ours was ever measured on such a series.
+    """
     if findings.fractured:
         return Answer.PRESENT
     complete = len(findings.vertebrae) == len(Vertebra)
-    limited = set(findings.limitations) - HARMLESS_LIMITATIONS
-    if complete and not limited and findings.probability < findings.threshold:
+    if complete and not findings.limitations:
         return Answer.ABSENT
     return Answer.UNDETERMINED
 
@@ -99,7 +101,7 @@ def negative_summary(findings: StudyFindings) -> str | None:
 
 
 def limitation_sentences(findings: StudyFindings) -> tuple[str, ...]:
-    """Why the answer may be incomplete: missing levels first, then the limitations as they were found."""
+    """Why the answer may be incomplete: missing levels first, then the limitations as found."""
     missing = missing_levels(findings)
     sentences = [limitation.value for limitation in findings.limitations]
     if not findings.vertebrae:

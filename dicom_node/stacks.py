@@ -25,7 +25,9 @@ MAXIMUM_GAP_MM = 5.0
 MAXIMUM_MISSING_FRACTION = 0.1
 TILT_TO_NAME_DEGREES = 1.0
 MAXIMUM_TILT_DEGREES = 35.0
-THICK_MM = 2.0
+COARSE_MM = 2.0
+"""Larger slice distance, slice thickness or pixels are limitations; `dicom_node.selection` says what is too large."""
+ROUNDING_MM = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +184,14 @@ def stack_geometry(plane: Plane, frame: Frame, *, spacing_mm: float, slices: int
 
 def _warnings(lie: Spread, frames: Sequence[Frame], *, tilted: bool) -> tuple[Limitation, ...]:
     """What the geometry makes a radiologist want to know."""
-    thickness = max((frame.plane.thickness_mm or 0.0 for frame in frames if frame.plane is not None), default=0.0)
+    planes = [frame.plane for frame in frames if frame.plane is not None]
+    thickness = max((plane.thickness_mm or 0.0 for plane in planes), default=0.0)
+    pixel = max((max(plane.pixel_spacing_mm) for plane in planes), default=0.0)
     found = {
         Limitation.MISSING_SLICES: int(lie.steps.sum()) > lie.steps.size,
         Limitation.GANTRY_TILT: tilted,
-        Limitation.THICK_SLICES: max(thickness, lie.spacing_mm) > THICK_MM,
+        Limitation.THICK_SLICES: max(thickness, lie.spacing_mm) > COARSE_MM + ROUNDING_MM,
+        Limitation.COARSE_PIXELS: pixel > COARSE_MM + ROUNDING_MM,
     }
     return tuple(limitation for limitation, holds in found.items() if holds)
 

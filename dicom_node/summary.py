@@ -10,8 +10,9 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node import codes
 from dicom_node.orientation import hu_in_standard_frame, labels_in_standard_frame
+from dicom_node.planes import Volume
 from dicom_node.provenance import common_arguments, stamp
-from dicom_node.rendering import Volume, draw_views, new_picture, render_overlay
+from dicom_node.rendering import draw_views, new_picture
 from dicom_node.report import evidence
 from dicom_node.result_context import ResultContext, ResultKind
 from dicom_node.sentences import DISCLAIMER, WARNING, Answer, answer, conclusion, limitation_sentences, percent
@@ -19,13 +20,16 @@ from dicom_node.source_headers import nameless, usable_header
 from dicom_node.views import SCALE, SUSPECTED_RGB, TEXT_RGB, WARNING_RGB, Box, font
 from model.findings import StudyFindings, Vertebra
 
-__all__ = ["build_summary", "render_overlay", "render_summary"]
-
 SIZE = 1024
 """Width and height of the summary in pixels."""
 
 BANNER_RGB = {Answer.PRESENT: (120, 0, 0), Answer.ABSENT: (30, 40, 55), Answer.UNDETERMINED: (105, 70, 0)}
 DIM_RGB = (150, 150, 150)
+REMARK_SIZES = ((17, 6), (15, 3), (13, 2), (12, 1))
+"""Letters and gap between paragraphs of the limitations, from the most legible to one in which all fit at once."""
+REMARKS_LEFT = 550
+REMARKS_WIDTH = SIZE - REMARKS_LEFT - 12
+REMARKS_HEIGHT = 220
 
 
 def build_summary(context: ResultContext) -> Dataset:
@@ -56,16 +60,27 @@ def build_summary(context: ResultContext) -> Dataset:
 
 def render_summary(context: ResultContext) -> Image.Image:
     """The picture itself, RGB, 1024 x 1024."""
-    hu, spacing_mm = hu_in_standard_frame(context.series)
-    labels = labels_in_standard_frame(context.series, context.labels)
     image = new_picture(SIZE, SIZE)
     draw = ImageDraw.Draw(image)
     _draw_head(draw, context)
-    draw_views(image, Box(0, 104, SIZE, 596), Volume(hu, labels, spacing_mm), context.findings)
+    draw_views(image, Box(0, 104, SIZE, 596), _volume(context), context.findings)
     _draw_table(draw, context.findings)
     _draw_remarks(draw, limitation_sentences(context.findings))
     _draw_foot(draw, context)
     return image.reduce(SCALE)
+
+
+def _volume(context: ResultContext) -> Volume:
+    """Voxels and what was found in them, in the standard frame."""
+    series, lesions, activation = context.series, context.lesions, context.activation
+    hu, spacing_mm = hu_in_standard_frame(series)
+    return Volume(
+        hu,
+        labels_in_standard_frame(series, context.labels),
+        spacing_mm,
+        lesions=None if lesions is None else labels_in_standard_frame(series, lesions),
+        activation=None if activation is None else labels_in_standard_frame(series, activation),
+    )
 
 
 def _source(item: Dataset) -> Dataset:
@@ -123,15 +138,19 @@ def _draw_table(draw: ImageDraw.ImageDraw, findings: StudyFindings) -> None:
 
 
 def _draw_remarks(draw: ImageDraw.ImageDraw, limitations: Sequence[str]) -> None:
-    """The limitations beside the table."""
-    left, y = 550, 716
-    _text(draw, (left, y), "Limitations", 16, DIM_RGB)
-    y += 27
-    size, gap = (17, 5) if len(limitations) <= 6 else (15, 1)
-    for text in limitations or ("None detected.",):
-        for line in wrapped(draw, text, size, SIZE - left - 12):
-            _text(draw, (left, y), line, size, WARNING_RGB if limitations else TEXT_RGB)
-            y += size + 4
+    """The limitations beside the table, in the largest letters in which all of them fit."""
+    left, top = REMARKS_LEFT, 716
+    _text(draw, (left, top), "Limitations", 16, DIM_RGB)
+    color = WARNING_RGB if limitations else TEXT_RGB
+    for size, gap in REMARK_SIZES:
+        paragraphs = [wrapped(draw, text, size, REMARKS_WIDTH) for text in limitations or ("None detected.",)]
+        if sum(len(lines) * (size + 3) + gap for lines in paragraphs) <= REMARKS_HEIGHT:
+            break
+    y = float(top + 27)
+    for lines in paragraphs:
+        for line in lines:
+            _text(draw, (left, y), line, size, color)
+            y += size + 3
         y += gap
 
 

@@ -24,6 +24,12 @@ SUSPECTED_RGB = (255, 64, 64)
 TEXT_RGB = (235, 235, 235)
 WARNING_RGB = (255, 200, 60)
 FRAME_RGB = (90, 90, 90)
+LESION_RGB = (255, 255, 0)
+HEAT_RGB = (255, 140, 0)
+HEAT_FROM = 0.35
+"""Share of a level's strongest activation from which on it is shown."""
+HEAT_OPACITY = 0.4
+HEAT_SWATCH_RGB = (200, 110, 0)
 STROKE = 2 * SCALE
 """Black edge around letters on top of an image."""
 
@@ -42,13 +48,41 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """One plane of the volume: HU and labels (row, column), pixel spacing (row, column) in mm, and its captions."""
+    """One plane of the volume: HU and labels (row, column), pixel spacing (row, column) in mm, and its captions.
+
+    ``lesion`` is a fracture's mask, ``heat`` (0..1) how much the network's answer rests on each pixel, both (row,
+    column) or None; ``marks`` are rows at which other views cut this one.
+    """
 
     hu: NDArray[np.int16]
     labels: NDArray[np.uint8]
     spacing_mm: tuple[float, float]
     caption: str
     sides: tuple[str, str]
+    lesion: NDArray[np.bool_] | None = None
+    heat: NDArray[np.float32] | None = None
+    marks: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """Where a view lies: its size in drawing pixels, the mm (column, row) of its top left corner, and its scale."""
+
+    size: tuple[int, int]
+    origin_mm: tuple[float, float]
+    pixels_per_mm: float
+
+    def drawn(self, values: NDArray[np.uint8], spacing_mm: tuple[float, float], how: Image.Resampling) -> Image.Image:
+        """A plane of values (row, column) as this view shows it."""
+        step = (1 / self.pixels_per_mm / spacing_mm[1], 1 / self.pixels_per_mm / spacing_mm[0])
+        start = (self.origin_mm[0] / spacing_mm[1], self.origin_mm[1] / spacing_mm[0])
+        mapping = (step[0], 0, start[0], 0, step[1], start[1])
+        return Image.fromarray(values).transform(self.size, Image.Transform.AFFINE, mapping, how)
+
+    def line(self, outline: NDArray[np.float32], spacing_mm: tuple[float, float]) -> list[tuple[float, float]]:
+        """An outline in pixels of a plane as a line of drawing pixels."""
+        scaled = (outline * np.array(spacing_mm[::-1]) - np.array(self.origin_mm)) * self.pixels_per_mm
+        return [(float(x), float(y)) for x, y in scaled]
 
 
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
@@ -58,47 +92,67 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def draw_plane(image: Image.Image, box: Box, plane: Plane, suspected: frozenset[Vertebra], margin_mm: float) -> None:
     """Draw one plane so that the levels in it, with a margin, fill ``box``."""
-    size = (box.width * SCALE, box.height * SCALE)
-    center, pixels_per_mm = _view(plane, size, margin_mm)
-    row_mm, column_mm = plane.spacing_mm
-    origin = (center[0] - size[0] / 2 / pixels_per_mm, center[1] - size[1] / 2 / pixels_per_mm)
-    mapping = (
-        1 / pixels_per_mm / column_mm,
-        0,
-        origin[0] / column_mm,
-        0,
-        1 / pixels_per_mm / row_mm,
-        origin[1] / row_mm,
-    )
-    view = Image.fromarray(_windowed(plane.hu)).transform(
-        size, Image.Transform.AFFINE, mapping, Image.Resampling.BICUBIC
-    )
-    view = view.convert("RGB")
+    frame = _frame(plane, (box.width * SCALE, box.height * SCALE), margin_mm)
+    view = frame.drawn(_windowed(plane.hu), plane.spacing_mm, Image.Resampling.BICUBIC).convert("RGB")
+    if plane.heat is not None:
+        heat = frame.drawn(_opacity(plane.heat), plane.spacing_mm, Image.Resampling.BICUBIC)
+        view.paste(HEAT_RGB, mask=heat)
     draw = ImageDraw.Draw(view)
-    to_view = np.array([column_mm, row_mm]) * pixels_per_mm, np.array(origin) * pixels_per_mm
+    for mark in plane.marks:
+        _mark(draw, frame, (mark + 0.5) * plane.spacing_mm[0])
     for level in (Vertebra(int(label)) for label in np.unique(plane.labels) if label):
-        color = SUSPECTED_RGB if level in suspected else LEVEL_RGB[level]
-        lines = [outline * to_view[0] - to_view[1] for outline in outlines(plane.labels == level)]
+        color = _level_rgb(level, suspected)
+        lines = [frame.line(outline, plane.spacing_mm) for outline in outlines(plane.labels == level)]
         for line in lines:
-            draw.line([(float(x), float(y)) for x, y in line], fill=color, width=3 if level in suspected else 2)
+            draw.line(line, fill=color, width=3 if level in suspected else 2)
         if plane.sides == ("A", "P"):
             _name_level(draw, level, lines, color)
-    _annotate(draw, plane, size)
+    for outline in outlines(plane.lesion) if plane.lesion is not None else ():
+        draw.line(frame.line(outline, plane.spacing_mm), fill=LESION_RGB, width=3)
+    _annotate(draw, plane, frame.size)
     image.paste(view, (box.left * SCALE, box.top * SCALE))
 
 
-def _view(plane: Plane, size: tuple[int, int], margin_mm: float) -> tuple[tuple[float, float], float]:
-    """The center (column, row) in mm and the drawing pixels per mm of a view of the levels, else of the whole plane."""
+def _level_rgb(level: Vertebra, suspected: frozenset[Vertebra]) -> tuple[int, int, int]:
+    """Red for a suspected level; the others have their own color, a dim one beside a suspected level."""
+    if level in suspected:
+        return SUSPECTED_RGB
+    red, green, blue = LEVEL_RGB[level]
+    return (red * 3 // 4, green * 3 // 4, blue * 3 // 4) if suspected else (red, green, blue)
+
+
+def _opacity(heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """How opaque the shading is (0..255): nothing for faint heat, never so much that bone disappears."""
+    share = np.clip((heat - HEAT_FROM) / (1.0 - HEAT_FROM), 0.0, 1.0)
+    return np.asarray(np.rint(255 * HEAT_OPACITY * share), dtype=np.uint8)
+
+
+def _mark(draw: ImageDraw.ImageDraw, frame: _Frame, at_mm: float) -> None:
+    """A dotted line across the view where another view cuts it."""
+    y = (at_mm - frame.origin_mm[1]) * frame.pixels_per_mm
+    for x in range(0, frame.size[0], 8 * SCALE):
+        draw.line((x, y, x + 3 * SCALE, y), fill=SUSPECTED_RGB, width=SCALE)
+
+
+def _frame(plane: Plane, size: tuple[int, int], margin_mm: float) -> _Frame:
+    """A view of the levels in a plane, else of all of it."""
+    center, width, height = _extent(plane, margin_mm)
+    scale = min(size[0] / width, size[1] / height)
+    return _Frame(size, (center[0] - size[0] / 2 / scale, center[1] - size[1] / 2 / scale), scale)
+
+
+def _extent(plane: Plane, margin_mm: float) -> tuple[tuple[float, float], float, float]:
+    """Center (column, row), width and height in mm of what a view has to show."""
     row_mm, column_mm = plane.spacing_mm
     rows, columns = np.nonzero(plane.labels)
     if rows.size == 0:
         height, width = plane.hu.shape[0] * row_mm, plane.hu.shape[1] * column_mm
-        return (width / 2, height / 2), min(size[0] / width, size[1] / height)
+        return (width / 2, height / 2), width, height
     left, right = columns.min() * column_mm, (columns.max() + 1) * column_mm
     top, bottom = rows.min() * row_mm, (rows.max() + 1) * row_mm
     width = max(right - left + 2 * margin_mm, SMALLEST_VIEW_MM)
     height = max(bottom - top + 2 * margin_mm, SMALLEST_VIEW_MM)
-    return ((left + right) / 2, (top + bottom) / 2), min(size[0] / width, size[1] / height)
+    return ((left + right) / 2, (top + bottom) / 2), width, height
 
 
 def _windowed(hu: NDArray[np.int16]) -> NDArray[np.uint8]:
@@ -110,11 +164,11 @@ def _windowed(hu: NDArray[np.int16]) -> NDArray[np.uint8]:
 
 
 def _name_level(
-    draw: ImageDraw.ImageDraw, level: Vertebra, lines: Sequence[NDArray[np.float64]], color: tuple[int, int, int]
+    draw: ImageDraw.ImageDraw, level: Vertebra, lines: Sequence[list[tuple[float, float]]], color: tuple[int, int, int]
 ) -> None:
     """Write the name of a level in front of (anterior to) its foremost large outline."""
     areas = [float(np.prod(np.ptp(line, axis=0))) for line in lines]
-    large = [line for line, area in zip(lines, areas, strict=True) if area >= max(areas) / 4]
+    large = [np.array(line) for line, area in zip(lines, areas, strict=True) if area >= max(areas) / 4]
     body = min(large, key=lambda line: float(line[:, 0].min()))
     x, y = float(body[:, 0].min()) - 6 * SCALE, float(body[:, 1].min() + body[:, 1].max()) / 2
     draw.text(
@@ -131,32 +185,13 @@ def _name_level(
 def _annotate(draw: ImageDraw.ImageDraw, plane: Plane, size: tuple[int, int]) -> None:
     """Caption, side marks and frame of a view."""
     width, height = size
-    draw.text(
-        (8 * SCALE, 6 * SCALE),
-        plane.caption,
-        fill=TEXT_RGB,
-        font=font(18),
-        anchor="la",
-        stroke_width=STROKE,
-        stroke_fill=(0, 0, 0),
+    texts = (
+        ((8 * SCALE, 6 * SCALE), plane.caption, 18, "la"),
+        ((6 * SCALE, height / 2), plane.sides[0], 16, "lm"),
+        ((width - 6 * SCALE, height / 2), plane.sides[1], 16, "rm"),
     )
-    middle = height / 2
-    draw.text(
-        (6 * SCALE, middle),
-        plane.sides[0],
-        fill=TEXT_RGB,
-        font=font(16),
-        anchor="lm",
-        stroke_width=STROKE,
-        stroke_fill=(0, 0, 0),
-    )
-    draw.text(
-        (width - 6 * SCALE, middle),
-        plane.sides[1],
-        fill=TEXT_RGB,
-        font=font(16),
-        anchor="rm",
-        stroke_width=STROKE,
-        stroke_fill=(0, 0, 0),
-    )
+    for at, text, letters, anchor in texts:
+        draw.text(
+            at, text, fill=TEXT_RGB, font=font(letters), anchor=anchor, stroke_width=STROKE, stroke_fill=(0, 0, 0)
+        )
     draw.rectangle((0, 0, width - 1, height - 1), outline=FRAME_RGB, width=SCALE)

@@ -15,11 +15,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from model.crops import CropConfig
 from model.errors import BundleError
-from model.postprocess import PostprocessConfig
+from model.naming import NamingConfig
+from model.postprocess import Calibration
 from model.preprocess import PREPROCESS_VERSION, PreprocessConfig
 
-SCHEMA = "cspine-bundle/1"
+SCHEMA = "cspine-bundle/2"
 METADATA_FILE = "metadata.json"
 EMBEDDED_BUNDLE = Path(__file__).parent / "bundles" / "cspine-synthetic"
 MAXIMUM_FILE_BYTES = 512 * 1024 * 1024
@@ -28,20 +30,31 @@ Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkMetadata:
+    """One network of a bundle: its encoder, its decoder's channels, and the file of its weights."""
+
+    encoder: str
+    decoder: tuple[int, ...]
+    weights_file: str
+
+
+@dataclass(frozen=True, slots=True)
 class BundleMetadata:
     """What a bundle says of itself.
 
-    ``encoder`` and ``decoder`` describe the network; ``files`` maps names to SHA-256; ``operating_points`` maps names
-    to thresholds, of which ``operating_point`` is the one in force; ``provenance`` tells data, seeds and measurements.
+    ``levels`` and ``fractures`` describe the two networks; ``files`` maps names to SHA-256; ``operating_points`` maps
+    names to thresholds, of which ``operating_point`` is the one in force; ``provenance`` tells data, seeds and
+    measurements.
     """
 
     name: str
     version: str
-    encoder: str
-    decoder: tuple[int, ...]
-    weights_file: str
+    levels: NetworkMetadata
+    fractures: NetworkMetadata
     preprocess: PreprocessConfig
-    postprocess: PostprocessConfig
+    crops: CropConfig
+    naming: NamingConfig
+    calibration: Calibration
     operating_point: str
     operating_points: dict[str, float]
     files: dict[str, str]
@@ -60,9 +73,9 @@ class Bundle:
     path: Path
     metadata: BundleMetadata
 
-    def weights(self) -> list[NDArray[np.float32]]:
-        """The network's weights in its own order; raises ``BundleError`` when they are not what was signed."""
-        name = self.metadata.weights_file
+    def weights(self, network: NetworkMetadata) -> list[NDArray[np.float32]]:
+        """A network's weights in its own order; raises ``BundleError`` when they are not what was signed."""
+        name = network.weights_file
         content = _checked(self.path, name, self.metadata.files[name])
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
@@ -115,6 +128,18 @@ def _files(document: dict[str, Any]) -> dict[str, str]:
     return files
 
 
+def _network(document: dict[str, Any], name: str) -> NetworkMetadata:
+    """One entry of ``networks``."""
+    networks = document.get("networks")
+    entry = networks.get(name) if isinstance(networks, dict) else None
+    if not isinstance(entry, dict):
+        raise BundleError(f"{METADATA_FILE}: networks must describe {name}")
+    decoder = entry.get("decoder")
+    if not isinstance(decoder, list) or not all(isinstance(c, int) and 0 < c <= 2048 for c in decoder):
+        raise BundleError(f"{METADATA_FILE}: decoder must list channel numbers")
+    return NetworkMetadata(_text(entry, "encoder"), tuple(decoder), _text(entry, "weights_file"))
+
+
 def parse_metadata(content: bytes) -> BundleMetadata:
     """Read ``metadata.json``; raises ``BundleError`` that says what is wrong with it."""
     try:
@@ -125,19 +150,18 @@ def parse_metadata(content: bytes) -> BundleMetadata:
         raise BundleError(f"{METADATA_FILE} is not of schema {SCHEMA}")
     if document.get("preprocess_version") != PREPROCESS_VERSION:
         raise BundleError(f"the bundle was trained with other preprocessing than {PREPROCESS_VERSION}")
-    points, decoder = document.get("operating_points"), document.get("decoder")
+    points = document.get("operating_points")
     if not isinstance(points, dict) or not all(isinstance(p, float) and 0 < p < 1 for p in points.values()):
         raise BundleError(f"{METADATA_FILE}: operating_points must map names to thresholds within 0..1")
-    if not isinstance(decoder, list) or not all(isinstance(c, int) and 0 < c <= 2048 for c in decoder):
-        raise BundleError(f"{METADATA_FILE}: decoder must list channel numbers")
     metadata = BundleMetadata(
         name=_text(document, "name"),
         version=_text(document, "version"),
-        encoder=_text(document, "encoder"),
-        decoder=tuple(decoder),
-        weights_file=_text(document, "weights_file"),
+        levels=_network(document, "levels"),
+        fractures=_network(document, "fractures"),
         preprocess=_settings(PreprocessConfig, document.get("preprocess"), "preprocess"),
-        postprocess=_settings(PostprocessConfig, document.get("postprocess"), "postprocess"),
+        crops=_settings(CropConfig, document.get("crops"), "crops"),
+        naming=_settings(NamingConfig, document.get("naming"), "naming"),
+        calibration=_settings(Calibration, document.get("calibration"), "calibration"),
         operating_point=_text(document, "operating_point"),
         operating_points=points,
         files=_files(document),
@@ -145,9 +169,9 @@ def parse_metadata(content: bytes) -> BundleMetadata:
         limits=_text(document, "limits"),
         provenance=document.get("provenance") or {},
     )
-    if metadata.weights_file not in metadata.files:
-        raise BundleError(f"{METADATA_FILE}: weights_file is not among files")
-    if metadata.operating_points.get(metadata.operating_point) != metadata.postprocess.threshold:
+    if not {metadata.levels.weights_file, metadata.fractures.weights_file} <= metadata.files.keys():
+        raise BundleError(f"{METADATA_FILE}: a weights_file is not among files")
+    if metadata.operating_points.get(metadata.operating_point) != metadata.calibration.threshold:
         raise BundleError(f"{METADATA_FILE}: operating_point does not name the threshold in force")
     return metadata
 

@@ -23,10 +23,13 @@ class Limitation(StrEnum):
     FEW_LEVELS = "Fewer than five contiguous cervical levels are in view."
     LEVELS_NOT_CONTIGUOUS = "The cervical levels that were found are not contiguous: level names may be wrong."
     THICK_SLICES = "Slices are thicker than 2 mm: subtle fractures may be missed."
-    MISSING_SLICES = "Slices are missing inside the series."
-    GANTRY_TILT = "The series was acquired with gantry tilt."
-    HU_SCALE = "The HU scale is implausible."
+    COARSE_PIXELS = "Pixels are wider than 2 mm: subtle fractures may be missed."
+    MISSING_SLICES = "Slices are missing inside the series: fractures there may be missed."
+    GANTRY_TILT = "The series was acquired with gantry tilt and was straightened: fine fractures may be missed."
+    HU_SCALE = "The HU scale is doubtful: bone may be misjudged."
     CUT_LEVEL = "A vertebra is cut by the edge of the field of view."
+    METAL = "Metal in the field of view: its artifacts may hide or imitate fractures."
+    HIGH_NOISE = "Noise or streaks hide bone detail: fractures may be missed."
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,9 @@ class VertebraFinding:
 class StudyFindings:
     """What the network says of one study: its levels from C1 downwards, each at most once.
 
-    ``probability`` (0..1) is that of any cervical fracture; ``threshold`` is the operating point that decided
-    ``fractured`` of every level; ``limitations`` are to be shown wherever the findings are.
+    ``probability`` (0..1) is that of any cervical fracture, calibrated by itself: it need not be the highest of the
+    levels'. ``threshold`` is the operating point that decided ``fractured`` of every level; ``limitations`` are to be
+    shown wherever the findings are.
     """
 
     vertebrae: tuple[VertebraFinding, ...]

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from model.errors import UnusableVolume
 
-PREPROCESS_VERSION = "sagittal-1"
+PREPROCESS_VERSION = "sagittal-1 crops-1"
+
+HU_PER_UNIT = 400.0
+"""What one unit of a normalized field stands for."""
 
 Volume = NDArray[np.int16] | NDArray[np.float32]
 Field = NDArray[np.float32]
@@ -44,11 +47,16 @@ class Prepared:
     source_spacing_mm: Spacing
     spacing_mm: float
 
+    @property
+    def hu(self) -> Field:
+        """The field in HU, within the window."""
+        return self.field * np.float32(HU_PER_UNIT)
+
 
 def normalize(hu: Field, config: PreprocessConfig) -> Field:
     """HU to about -1..3: clipped to the window, zero at water, one at 400 HU above it."""
     clipped = np.clip(hu, np.float32(config.low_hu), np.float32(config.high_hu))
-    return np.asarray(clipped / np.float32(400.0), dtype=np.float32)
+    return np.asarray(clipped / np.float32(HU_PER_UNIT), dtype=np.float32)
 
 
 def find_neck(hu: Volume, spacing_mm: Spacing, config: PreprocessConfig) -> Box:
@@ -108,7 +116,7 @@ def sagittal_stack(field: Field, columns: NDArray[np.intp], config: PreprocessCo
 
     Rows run head to feet and columns front to back, padded at their ends with air to multiples of ``multiple``.
     """
-    low = np.float32(config.low_hu / 400.0)
+    low = np.float32(config.low_hu / HU_PER_UNIT)
     padding = [(0, -count % config.multiple) for count in field.shape[:2]]
     padded = np.pad(field, [*padding, (0, 0)], constant_values=low)
     last = field.shape[2] - 1

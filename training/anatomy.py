@@ -1,6 +1,7 @@
 """What a synthetic neck is made of before contrast is chosen: tissues, distance to bone, labels and lesions."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
@@ -8,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from model.findings import Vertebra
+from training.fractures import FractureKind
 from training.shapes import Field
 
 
 class Tissue(IntEnum):
-    """What fills a voxel that is not bone."""
+    """What fills a voxel outside bone; ``METAL`` also covers bone, ``BONE`` is mineral without a depth."""
 
     AIR = 0
     MUSCLE = 1
@@ -24,6 +27,10 @@ class Tissue(IntEnum):
     BRAIN = 7
     TOOTH = 8
     TABLE = 9
+    METAL = 10
+    FOAM = 11
+    BONE = 12
+    VEIN = 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +38,16 @@ class Anatomy:
     """One neck in the standard frame; all arrays have the same shape.
 
     ``depth_mm``: signed distance to the nearest bone surface (negative inside bone); ``labels``: 0 background,
-    1..7 C1..C7, 8, 9 T1, T2; ``tissue``: values of ``Tissue``; ``fracture``: voxels of fractures.
+    1..7 C1..C7, 8, 9 T1, T2; ``tissue``: values of ``Tissue``; ``fracture``: voxels of fractures; ``cleft``: above 0
+    the share of a voxel that is an open fracture gap, below 0 the share by which impacted bone is denser.
     """
 
     labels: NDArray[np.uint8]
     depth_mm: NDArray[np.floating[Any]]
     tissue: NDArray[np.uint8]
     fracture: NDArray[np.bool_]
+    cleft: NDArray[np.floating[Any]]
+    kinds: Mapping[Vertebra, FractureKind] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +82,40 @@ class Grid:
         return found[0], found[1], found[2]
 
 
+SEEN_MM3 = 20.0
+"""A fracture of less volume does not show: its level counts as intact."""
+
+
+def seen(
+    kinds: Mapping[Vertebra, FractureKind], labels: NDArray[np.uint8], fracture: NDArray[np.bool_], grid: Grid
+) -> dict[Vertebra, FractureKind]:
+    """Of the fractures that were planned, those that broke bone in the field of view."""
+    voxel_mm3 = float(np.prod([axis[1] - axis[0] for axis in (grid.w, grid.v, grid.u)]))
+    counts = np.bincount(labels[fracture], minlength=8)
+    return {level: kind for level, kind in kinds.items() if counts[level] * voxel_mm3 >= SEEN_MM3}
+
+
 def smooth_noise(shape: tuple[int, ...], cell: tuple[float, ...], rng: np.random.Generator) -> Field:
     """Smooth random field of unit amplitude whose features are about ``cell`` voxels wide."""
     coarse = tuple(max(2, int(np.ceil(count / width)) + 1) for count, width in zip(shape, cell, strict=True))
-    field = rng.uniform(-1, 1, size=coarse).astype(np.float32)
-    zoomed = field
-    for axis, count in enumerate(shape):
-        at = np.linspace(0, zoomed.shape[axis] - 1, count, dtype=np.float32)
-        below = np.minimum(at.astype(np.intp), zoomed.shape[axis] - 2)
+    return stretched(rng.random(size=coarse, dtype=np.float32) * 2 - 1, shape)
+
+
+def stretched(field: Field, shape: tuple[int, ...]) -> Field:
+    """The field on another shape by linear interpolation, corner to corner; every axis needs two values."""
+    order = sorted(range(len(shape)), key=lambda axis: shape[axis] / field.shape[axis])
+    for axis in order:
+        count = shape[axis]
+        at = np.linspace(0, field.shape[axis] - 1, count, dtype=np.float32)
+        below = np.minimum(at.astype(np.intp), field.shape[axis] - 2)
         part = (at - below).reshape([-1 if k == axis else 1 for k in range(len(shape))])
-        zoomed = np.take(zoomed, below, axis) * (1 - part) + np.take(zoomed, below + 1, axis) * part
-    return np.asarray(zoomed, dtype=np.float32)
+        low = np.take(field, below, axis)
+        step = np.take(field, below + 1, axis)
+        step -= low
+        step *= part
+        low += step
+        field = low
+    return np.asarray(field, dtype=np.float32)
 
 
 def blurred(field: Field, sigma: tuple[float, ...]) -> Field:

@@ -1,7 +1,7 @@
 """Cases and training slices: anatomies from the phantom or an atlas, painted anew with every slice that is drawn."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,27 +10,28 @@ from scipy import ndimage
 from model.findings import Vertebra
 from model.preprocess import PreprocessConfig, normalize
 from training.anatomy import Anatomy, Grid, Tissue
-from training.atlas import Atlas, atlas_anatomy
+from training.artifacts import random_slice_artifacts
+from training.atlas import Atlas
+from training.atlas_variation import AtlasVariation
 from training.augment import Contrast, paint
+from training.degeneration import degenerate
+from training.fractures import FractureKind, random_kind
 from training.phantom import PhantomConfig, make_anatomy
+from training.shapes import Field
 
 CASE_SHAPE = (192, 144, 92)
 
 
-@dataclass(frozen=True, slots=True)
-class SliceBatch:
-    """Network input (n, row, column, 3), level numbers (n, row, column) and fracture masks (n, row, column, 1)."""
-
-    images: NDArray[np.float32]
-    levels: NDArray[np.uint8]
-    fracture: NDArray[np.uint8]
-
-
-def random_levels(rng: np.random.Generator) -> frozenset[Vertebra]:
-    """Which levels of a training case are fractured: none in a third of the cases."""
+def random_fractures(rng: np.random.Generator) -> dict[Vertebra, FractureKind]:
+    """Which levels of a case are fractured, and how: none in a third of the cases."""
     if rng.random() < 0.33:
-        return frozenset()
-    return frozenset(level for level in Vertebra if rng.random() < 0.3)
+        return {}
+    return {level: random_kind(level, rng) for level in Vertebra if rng.random() < 0.3}
+
+
+def case_plan(cases: int, atlas_share: float, seed: int) -> list[tuple[int, bool]]:
+    """The seed of every case and whether it comes from the atlas, both kinds mixed evenly from the start."""
+    return [(seed * 1_000_000 + k, int((k + 1) * atlas_share) > int(k * atlas_share)) for k in range(cases)]
 
 
 def make_case(seed: int, atlas: Atlas | None, spacing_mm: float = 1.2) -> Anatomy:
@@ -39,15 +40,23 @@ def make_case(seed: int, atlas: Atlas | None, spacing_mm: float = 1.2) -> Anatom
     extent = tuple(count * spacing_mm for count in CASE_SHAPE)
     origin = (-rng.uniform(88, 118), -rng.uniform(0.5, 0.62) * extent[1], -0.5 * extent[2])
     grid = Grid.centred(CASE_SHAPE, (spacing_mm,) * 3, origin)
-    fractured = random_levels(rng)
+    kinds = random_fractures(rng)
     if atlas is not None:
-        anatomy = atlas_anatomy(atlas, rng, grid, fractured)
+        anatomy = AtlasVariation(atlas, rng).anatomy(grid, kinds, rng)
     else:
-        config = PhantomConfig(
-            fractured=fractured, with_mandible=bool(rng.random() < 0.8), table=bool(rng.random() < 0.3)
-        )
+        config = PhantomConfig(kinds=kinds, with_mandible=bool(rng.random() < 0.8), table=bool(rng.random() < 0.3))
         anatomy = make_anatomy(rng, grid, config)
-    return Anatomy(anatomy.labels, anatomy.depth_mm.astype(np.float16), anatomy.tissue, anatomy.fracture)
+    anatomy = degenerate(anatomy, grid, rng)
+    cleft = anatomy.cleft.astype(np.float16) if kinds else np.broadcast_to(np.float16(0), CASE_SHAPE)
+    return replace(anatomy, depth_mm=anatomy.depth_mm.astype(np.float16), cleft=cleft)
+
+
+@dataclass(frozen=True, slots=True)
+class SliceBatch:
+    """Network input (n, row, column, 3) and level numbers (n, row, column)."""
+
+    images: NDArray[np.float32]
+    levels: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +71,15 @@ class SliceConfig:
 class SliceSampler:
     """Draws random 2.5-D training slices from cases."""
 
-    def __init__(self, cases: list[Anatomy], config: SliceConfig, rng: np.random.Generator) -> None:
+    def __init__(self, cases: Sequence[Anatomy], config: SliceConfig, rng: np.random.Generator) -> None:
         self._cases = cases
         self._config = config
         self._rng = rng
 
     def batch(self, count: int) -> SliceBatch:
         """That many random slices."""
-        drawn = [self._one() for _ in range(count)]
-        images, levels, fracture = (np.stack(part) for part in zip(*drawn, strict=True))
-        return SliceBatch(images, levels, fracture[..., None])
+        images, levels = zip(*(self._one() for _ in range(count)), strict=True)
+        return SliceBatch(np.stack(images), np.stack(levels))
 
     def batches(self, count: int) -> Iterator[SliceBatch]:
         """Batches without end."""
@@ -80,13 +88,10 @@ class SliceSampler:
 
     def _column(self, case: Anatomy) -> int:
         width = case.labels.shape[2]
-        if self._rng.random() < 0.3 and case.fracture.any():
-            hit = np.flatnonzero(case.fracture.any(axis=(0, 1)))
-            return int(np.clip(self._rng.choice(hit), 2, width - 3))
         spread = self._rng.normal(0, 13) if self._rng.random() < 0.8 else self._rng.uniform(-width / 2, width / 2)
         return int(np.clip(round(width / 2 + spread), 2, width - 3))
 
-    def _one(self) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.uint8]]:
+    def _one(self) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         rng = self._rng
         case = self._cases[int(rng.integers(len(self._cases)))]
         column = self._column(case)
@@ -94,11 +99,11 @@ class SliceSampler:
         index = self._window(case.labels.shape[:2])
         stack = self._warped(case, column, sides, index)
         spacing = (9.0, 1.2, 1.2)
-        hu = paint(stack, Contrast.random(rng), spacing, rng)
+        hu = random_slice_artifacts(paint(stack, Contrast.random(rng), spacing, rng), rng)
         hu = self._cut(hu, stack)
         image = normalize(hu, self._config.preprocess).transpose(1, 2, 0)
         labels = np.where(stack.labels[1] <= 7, stack.labels[1], 0).astype(np.uint8)
-        return image, labels, stack.fracture[1].astype(np.uint8)
+        return image, labels
 
     def _window(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
         """Indices into a case of every pixel: random place, zoom (1.05 to 1.4 mm voxels) and rotation."""
@@ -117,18 +122,19 @@ class SliceSampler:
 
     def _warped(self, case: Anatomy, column: int, sides: list[int], index: NDArray[np.float64]) -> Anatomy:
         """Three neighboring sagittal slices (channel, row, column) on the window's pixels."""
-        depth, labels, tissue, fracture = [], [], [], []
+        depth: list[Field] = []
+        cleft: list[Field] = []
+        tissue = []
         for side in sides:
             at = column + side
-            shown = np.asarray(case.depth_mm[:, :, at], dtype=np.float32)
-            depth.append(ndimage.map_coordinates(shown, index, order=1, mode="constant", cval=20.0))
-            tissue.append(
-                ndimage.map_coordinates(case.tissue[:, :, at], index, order=0, mode="constant", cval=Tissue.AIR)
-            )
-        middle = case.labels[:, :, column], case.fracture[:, :, column].astype(np.uint8)
-        labels = [ndimage.map_coordinates(middle[0], index, order=0, mode="constant", cval=0)] * 3
-        fracture = [ndimage.map_coordinates(middle[1], index, order=0, mode="constant", cval=0) > 0] * 3
-        return Anatomy(np.stack(labels), np.stack(depth).astype(np.float32), np.stack(tissue), np.stack(fracture))
+            for kept, values, outside in ((depth, case.depth_mm, 20.0), (cleft, case.cleft, 0.0)):
+                shown = np.asarray(values[:, :, at], dtype=np.float32)
+                kept.append(ndimage.map_coordinates(shown, index, order=1, mode="constant", cval=outside))
+            filled = case.tissue[:, :, at]
+            tissue.append(ndimage.map_coordinates(filled, index, order=0, mode="constant", cval=Tissue.AIR))
+        labels = ndimage.map_coordinates(case.labels[:, :, column], index, order=0, mode="constant", cval=0)
+        nothing = np.zeros((3, *labels.shape), dtype=np.bool_)
+        return Anatomy(np.stack([labels] * 3), np.stack(depth), np.stack(tissue), nothing, np.stack(cleft))
 
     def _cut(self, hu: NDArray[np.float32], stack: Anatomy) -> NDArray[np.float32]:
         """Sometimes the field of view ends early: air above, below or in front; labels there vanish too."""
@@ -141,5 +147,4 @@ class SliceSampler:
         keep[top:bottom, front:] = True
         hu[:, ~keep] = -1000
         stack.labels[:, ~keep] = 0
-        stack.fracture[:, ~keep] = False
         return hu

@@ -1,4 +1,4 @@
-"""From trained weights to a bundle: float16 arrays, metadata with SHA-256 of every file, no code."""
+"""From the weights of both networks to a bundle: float16 arrays, metadata with SHA-256 of every file, no code."""
 
 import hashlib
 import io
@@ -12,12 +12,17 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from model.bundle import METADATA_FILE, SCHEMA, Bundle, load_bundle
-from model.network import NetworkConfig
-from model.postprocess import PostprocessConfig
+from model.crops import CropConfig
+from model.encoders import NetworkConfig, compact_config
+from model.naming import NamingConfig
+from model.network import FractureNetwork
+from model.postprocess import Calibration
 from model.preprocess import PREPROCESS_VERSION, PreprocessConfig
 
-WEIGHTS_FILE = "weights.npz"
+LEVELS_FILE = "levels.npz"
+FRACTURES_FILE = "fractures.npz"
 SPECIFICITY = 0.97
+SENSITIVITY = 0.95
 INTENDED_USE = (
     "Research and testing of the cspine worker: naming C1 to C7 in CT and pointing to possible fractures for a "
     "radiologist to judge. Not a medical device."
@@ -34,9 +39,12 @@ class BundleSpec:
 
     name: str = "cspine-synthetic"
     version: str = "1"
-    network: NetworkConfig = field(default_factory=NetworkConfig)
+    levels: NetworkConfig = field(default_factory=compact_config)
+    fractures: NetworkConfig = field(default_factory=compact_config)
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
-    postprocess: PostprocessConfig = field(default_factory=PostprocessConfig)
+    crops: CropConfig = field(default_factory=CropConfig)
+    naming: NamingConfig = field(default_factory=NamingConfig)
+    calibration: Calibration = field(default_factory=Calibration)
     balanced: float = 0.5
     sensitive: float = 0.25
     provenance: dict[str, object] = field(default_factory=dict)
@@ -53,24 +61,29 @@ def weights_bytes(network: Any) -> bytes:
     return content.getvalue()
 
 
-def export_bundle(network: Any, folder: Path, spec: BundleSpec) -> Bundle:
+def export_bundle(levels: Any, fractures: FractureNetwork, folder: Path, spec: BundleSpec) -> Bundle:
     """Write the bundle and load it again, which checks it."""
     folder.mkdir(parents=True, exist_ok=True)
-    content = weights_bytes(network)
-    (folder / WEIGHTS_FILE).write_bytes(content)
+    contents = {LEVELS_FILE: weights_bytes(levels), FRACTURES_FILE: weights_bytes(fractures)}
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    networks = {
+        "levels": _described(spec.levels, LEVELS_FILE),
+        "fractures": _described(spec.fractures, FRACTURES_FILE),
+    }
     document = {
         "schema": SCHEMA,
         "name": spec.name,
         "version": spec.version,
-        "encoder": str(spec.network.encoder),
-        "decoder": list(spec.network.decoder),
-        "weights_file": WEIGHTS_FILE,
+        "networks": networks,
         "preprocess_version": PREPROCESS_VERSION,
         "preprocess": asdict(spec.preprocess),
-        "postprocess": asdict(replace(spec.postprocess, threshold=spec.balanced)),
+        "crops": asdict(spec.crops),
+        "naming": asdict(spec.naming),
+        "calibration": asdict(replace(spec.calibration, threshold=spec.balanced)),
         "operating_point": "balanced",
         "operating_points": {"balanced": spec.balanced, "high sensitivity": spec.sensitive},
-        "files": {WEIGHTS_FILE: hashlib.sha256(content).hexdigest()},
+        "files": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
         "intended_use": INTENDED_USE,
         "limits": LIMITS,
         "provenance": spec.provenance,
@@ -80,22 +93,12 @@ def export_bundle(network: Any, folder: Path, spec: BundleSpec) -> Bundle:
     return load_bundle(folder)
 
 
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """Logistic calibration of fracture scores, and the two thresholds on the calibrated probability."""
-
-    scale: float
-    offset: float
-    balanced: float
-    sensitive: float
+def _described(network: NetworkConfig, weights_file: str) -> dict[str, object]:
+    return {"encoder": str(network.encoder), "decoder": list(network.decoder), "weights_file": weights_file}
 
 
-def calibrate(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> Calibration:
-    """Fit the calibration: ``scores`` (0..1) of levels and whether each is fractured; both classes must occur.
-
-    The balanced threshold calls at least 97 of 100 intact levels intact; the sensitive one is the highest that still
-    finds 95 of 100 fractures, never above the balanced one.
-    """
+def fit_logistic(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> tuple[float, float]:
+    """Scale and offset that turn the logit of scores (0..1) into that of probabilities (Platt); both classes needed."""
     if truth.all() or not truth.any():
         raise ValueError("calibration needs fractured and intact levels")
     clipped = np.clip(scores, 1e-5, 1 - 1e-5)
@@ -107,8 +110,26 @@ def calibrate(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> Calibrat
         return float(entropy.mean() + 1e-3 * (parameters[0] - 1) ** 2)
 
     scale, offset = optimize.minimize(cost, np.array([1.0, 0.0]), bounds=[(0.05, 20), (-30, 30)]).x
-    probability = 1 / (1 + np.exp(-(scale * logits + offset)))
+    return float(scale), float(offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Two operating points on the calibrated probability."""
+
+    balanced: float
+    sensitive: float
+
+
+def choose_thresholds(probability: NDArray[np.float64], truth: NDArray[np.bool_]) -> Thresholds:
+    """Operating points from calibrated probabilities of levels and whether each is fractured.
+
+    The balanced one calls at least 97 of 100 intact levels intact; the sensitive one is the highest that still finds 95
+    of 100 fractures, never above the balanced one.
+    """
+    if truth.all() or not truth.any():
+        raise ValueError("calibration needs fractured and intact levels")
     quiet = float(np.quantile(probability[~truth], SPECIFICITY, method="higher"))
     balanced = float(np.clip(np.ceil(quiet * 1e4) / 1e4 + 1e-4, 0.01, 0.99))
-    sensitive = float(np.clip(np.quantile(probability[truth], 0.05), 0.01, balanced))
-    return Calibration(float(scale), float(offset), round(balanced, 4), round(sensitive, 4))
+    sensitive = float(np.clip(np.quantile(probability[truth], 1 - SENSITIVITY), 0.01, balanced))
+    return Thresholds(round(balanced, 4), round(sensitive, 4))

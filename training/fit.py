@@ -1,152 +1,210 @@
-"""Training: cases are made once from seeds, slices are drawn and painted without end, a network is fitted."""
+"""Training: one loop for both networks, with the recipe of the source paper or a better one, within a budget."""
 
 import json
 import logging
-import multiprocessing
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from queue import Empty
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
-from model.network import NetworkConfig, build_unet
+from model.crops import CropConfig
+from model.encoders import NetworkConfig, network_of
+from model.network import build_fracture_network, build_unet, sequence_network
 from model.preprocess import PREPROCESS_VERSION
-from training.anatomy import Anatomy
+from training import losses
 from training.atlas import Atlas, load_atlas
-from training.dataset import SliceBatch, SliceConfig, SliceSampler, make_case
-from training.losses import fracture_loss, level_loss, paper_fracture_loss, paper_level_loss
+from training.crop_sampler import CropSampler, SampleConfig
+from training.dataset import SliceConfig, SliceSampler, case_plan, make_case
+from training.feed import Batch, Feed
+from training.start import load_start, transfer_layers
 
 logger = logging.getLogger(__name__)
 
 STATE_FILE = "training.json"
 WEIGHTS_FILE = "latest.weights.h5"
-WAIT_SECONDS = 600
+FIRST_CASES = 12
+WARM_UP = 0.03
+
+
+class Recipe(StrEnum):
+    """How a network is fitted: the paper's SGD and binary cross-entropy, or Adam with Dice besides."""
+
+    PAPER = "paper"
+    DICE = "dice"
 
 
 @dataclass(frozen=True, slots=True)
 class FitConfig:
-    """What to train, on what, for how long.
+    """How to train and for how long: ``steps``, or less where ``seconds`` are over first.
 
-    ``atlas_share`` is the share of cases made from the atlas (if given); ``start``: weights of an earlier run.
+    ``start``: weights of an earlier run (``.weights.h5``), or of a bundle (``.npz``), as far as they fit.
+    ``transfer``: weights of a level network with the same encoder, whose layers the fracture network begins with.
     """
 
     output: Path
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    slices: SliceConfig = field(default_factory=SliceConfig)
-    atlas: Path | None = None
-    atlas_share: float = 0.5
-    cases: int = 200
+    network: NetworkConfig
+    recipe: Recipe = Recipe.DICE
     steps: int = 1800
+    seconds: float | None = None
     batch: int = 16
     learning_rate: float = 2e-3
-    paper: bool = False
     seed: int = 1
-    checkpoint_steps: int = 200
+    checkpoint_steps: int = 100
     start: Path | None = None
+    transfer: Path | None = None
 
 
-def make_cases(config: FitConfig) -> list[Anatomy]:
-    """The training cases of this configuration; case k always comes from the seed ``seed * 1000000 + k``."""
-    atlas = load_atlas(config.atlas) if config.atlas else None
-    from_atlas = round(config.cases * config.atlas_share) if atlas else 0
-    seeds = [config.seed * 1_000_000 + k for k in range(config.cases)]
-    choice: list[Atlas | None] = [atlas if k < from_atlas else None for k in range(config.cases)]
-    return [make_case(seed, chosen) for seed, chosen in zip(seeds, choice, strict=True)]
+@dataclass(frozen=True, slots=True)
+class LevelData:
+    """Synthetic cases for the level network; ``atlas_share`` of them are made from the atlas, if one is given."""
+
+    atlas: Path | None = None
+    atlas_share: float = 0.65
+    cases: int = 160
+    slices: SliceConfig = field(default_factory=SliceConfig)
 
 
-def _produce(cases: list[Anatomy], config: FitConfig, seed: int, queue: Any) -> None:
-    sampler = SliceSampler(cases, config.slices, np.random.default_rng(seed))
-    for batch in sampler.batches(config.batch):
-        queue.put((batch.images, batch.levels, batch.fracture))
+@dataclass(frozen=True, slots=True)
+class CropData:
+    """Prepared vertebra crops for the fracture network (``python -m training crops``)."""
+
+    folders: tuple[Path, ...]
+    crops: CropConfig = field(default_factory=CropConfig)
+    sample: SampleConfig = field(default_factory=SampleConfig)
 
 
-class _Feed:
-    """Batches from one producer process, so that painting and fitting overlap."""
-
-    def __init__(self, config: FitConfig) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._queue = context.Queue(maxsize=8)
-        self._process = context.Process(target=_make_and_produce, args=(config, self._queue), daemon=True)
-        self._process.start()
-
-    def __iter__(self) -> Iterator[SliceBatch]:
-        while True:
-            try:
-                yield SliceBatch(*self._queue.get(timeout=WAIT_SECONDS))
-            except Empty as error:
-                raise RuntimeError("the process that makes training slices stopped") from error
-
-    def close(self) -> None:
-        """End the producer."""
-        self._process.terminate()
-        self._process.join(timeout=10)
+def level_batches(data: LevelData, atlas: Atlas | None, batch: int, seed: int) -> Iterator[Batch]:
+    """Slices without end; the cases are made while the first batches are already drawn, always in the same order."""
+    plan = case_plan(data.cases, data.atlas_share if atlas else 0.0, seed)
+    cases = [make_case(number, atlas if from_atlas else None) for number, from_atlas in plan[:FIRST_CASES]]
+    sampler = SliceSampler(cases, data.slices, np.random.default_rng(seed + 77))
+    for number, from_atlas in plan[FIRST_CASES:]:
+        drawn = sampler.batch(batch)
+        yield drawn.images, {"levels": drawn.levels}
+        cases.append(make_case(number, atlas if from_atlas else None))
+    for drawn in sampler.batches(batch):
+        yield drawn.images, {"levels": drawn.levels}
 
 
-def _make_and_produce(config: FitConfig, queue: Any) -> None:
-    _produce(make_cases(config), config, config.seed + 77, queue)
+def crop_batches(data: CropData, batch: int, seed: int) -> Iterator[Batch]:
+    """Sequences of crop slices without end."""
+    sampler = CropSampler(data.folders, data.sample, np.random.default_rng(seed + 78))
+    while True:
+        yield sampler.batch(batch)
 
 
-def compiled(config: FitConfig) -> Any:
-    """The network with its optimizer and losses: Adam and Dice, or the paper's SGD and binary cross-entropy."""
+def learning_rate(config: FitConfig, progress: float) -> float:
+    """The rate at this share (0..1) of the budget: a short warm-up, then a cosine to a fiftieth."""
+    if progress < WARM_UP:
+        return config.learning_rate * (0.05 + 0.95 * progress / WARM_UP)
+    turned = 0.5 * (1 + float(np.cos(np.pi * min(1.0, (progress - WARM_UP) / (1 - WARM_UP)))))
+    return config.learning_rate * (0.02 + 0.98 * turned)
+
+
+def _optimizer(config: FitConfig) -> Any:
+    if config.recipe is Recipe.PAPER:
+        return keras.optimizers.SGD(config.learning_rate, momentum=0.9)
+    return keras.optimizers.Adam(config.learning_rate, clipnorm=1.0)
+
+
+def compiled_levels(config: FitConfig) -> Any:
+    """The level network, ready to be trained."""
     network = build_unet(config.network)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        1e-4,
-        config.steps,
-        alpha=0.02,
-        warmup_target=config.learning_rate,
-        warmup_steps=min(100, config.steps // 10 + 1),
-    )
-    if config.paper:
-        optimizer: Any = keras.optimizers.SGD(0.01, momentum=0.9)
-        losses = {"levels": paper_level_loss, "fracture": paper_fracture_loss}
-    else:
-        optimizer = keras.optimizers.Adam(schedule, clipnorm=1.0)
-        losses = {"levels": level_loss, "fracture": fracture_loss}
-    network.compile(optimizer=optimizer, loss=losses)
+    loss = losses.paper_level_loss if config.recipe is Recipe.PAPER else losses.level_loss
+    network.compile(optimizer=_optimizer(config), loss={"levels": loss})
     return network
 
 
-def fit(config: FitConfig) -> Path:
-    """Train and return the file of the last weights; checkpoints and a JSON record are written beside it."""
-    config.output.mkdir(parents=True, exist_ok=True)
+def compiled_fractures(config: FitConfig, data: CropData) -> Any:
+    """The fracture network over sequences of slices, ready to be trained."""
+    patch = data.sample.patch
+    shape = (patch, patch) if patch else (data.crops.rows, data.crops.columns)
+    settings = asdict(config.network) | {"height": shape[0], "width": shape[1]}
+    network = sequence_network(build_fracture_network(NetworkConfig(**settings)), data.sample.slices, (*shape, 4))
+    mask = losses.paper_mask_loss if config.recipe is Recipe.PAPER else losses.fracture_mask_loss
+    network.compile(
+        optimizer=_optimizer(config),
+        loss={"mask": mask, "slice": losses.slice_loss, "fracture": losses.fracture_loss},
+        loss_weights={"mask": 1.0, "slice": 0.5, "fracture": 1.0},
+    )
+    return network
+
+
+def fit_levels(config: FitConfig, data: LevelData | None = None) -> Path:
+    """Train the level network; returns the file of the last weights, a record of the run lies beside it."""
+    data = data or LevelData()
+    atlas = load_atlas(data.atlas) if data.atlas else None
     keras.utils.set_random_seed(config.seed)
-    network = compiled(config)
+    about = "parametric phantom" + (" and SPL head and neck atlas" if data.atlas else "")
+    record = {"stage": "levels", "data": about, "cases": data.cases, "atlas_share": data.atlas_share if atlas else 0.0}
+    make = partial(level_batches, data, atlas, config.batch, config.seed)
+    return _run(compiled_levels(config), make, config, record | {"slices": asdict(data.slices)})
+
+
+def fit_fractures(config: FitConfig, data: CropData) -> Path:
+    """Train the fracture network on prepared crops; returns the file of the last weights."""
+    keras.utils.set_random_seed(config.seed)
+    network = compiled_fractures(config, data)
+    rows, columns = network.output["mask"].shape[2:4]
+    data = replace(data, sample=replace(data.sample, mask_shape=(int(rows), int(columns))))
+    contents = [json.loads((folder / "crops.json").read_text(encoding="utf-8")) for folder in data.folders]
+    record: dict[str, object] = {
+        "stage": "fractures",
+        "data": contents,
+        "crops": asdict(data.crops),
+        "sample": asdict(data.sample),
+    }
+    return _run(network, partial(crop_batches, data, config.batch, config.seed), config, record)
+
+
+def _run(network: Any, make: Callable[[], Iterator[Batch]], config: FitConfig, record: dict[str, object]) -> Path:
+    """The loop: draw, step, keep the weights from time to time."""
+    config.output.mkdir(parents=True, exist_ok=True)
     if config.start is not None:
-        network.load_weights(config.start)
-    feed = _Feed(config)
-    started = time.monotonic()
-    losses: list[float] = []
+        load_start(network, config.start)
+    if config.transfer is not None:
+        levels = build_unet(network_of("levels", config.network.encoder))
+        transfer_layers(network.get_layer("slices"), levels, config.transfer)
+    feed = Feed(make)
+    started: float | None = None
+    recent: list[NDArray[np.float64]] = []
     try:
-        for step, batch in enumerate(feed, start=1):
-            truth = {"levels": batch.levels, "fracture": batch.fracture}
-            losses.append(float(np.sum(network.train_on_batch(batch.images, truth)[0])))
+        for step, (images, truth) in enumerate(feed, start=1):
+            started = started or time.monotonic()
+            elapsed = time.monotonic() - started
+            progress = max(step / config.steps, elapsed / config.seconds if config.seconds else 0.0)
+            network.optimizer.learning_rate = learning_rate(config, progress)
+            recent.append(np.array(network.train_on_batch(images, truth), dtype=np.float64).ravel())
             network.reset_metrics()
-            if step % config.checkpoint_steps == 0 or step == config.steps:
-                _checkpoint(network, config, step, float(np.mean(losses[-100:])), time.monotonic() - started)
-            if step == config.steps:
+            if step % config.checkpoint_steps == 0 or progress >= 1:
+                mean = [round(float(value), 4) for value in np.mean(recent[-config.checkpoint_steps :], axis=0)]
+                measured = {"step": step, "loss": mean[0], "losses": mean[1:], "seconds": round(elapsed, 1)}
+                _checkpoint(network, config, record | measured)
+            if progress >= 1:
                 break
     finally:
         feed.close()
     return config.output / WEIGHTS_FILE
 
 
-def _checkpoint(network: Any, config: FitConfig, step: int, loss: float, seconds: float) -> None:
+def _checkpoint(network: Any, config: FitConfig, record: dict[str, object]) -> None:
     temporary = config.output / f"writing-{WEIGHTS_FILE}"
     network.save_weights(temporary)
     temporary.replace(config.output / WEIGHTS_FILE)
-    settings = {key: value for key, value in asdict(config).items() if key not in {"output", "atlas", "start"}}
-    record = {
-        "step": step,
-        "loss": round(loss, 4),
-        "seconds": round(seconds, 1),
+    settings = {key: value for key, value in asdict(config).items() if key not in {"output", "start", "transfer"}}
+    content = record | {
         "preprocess": PREPROCESS_VERSION,
         "continues_another_run": config.start is not None,
-        "data": "parametric phantom" + (" and SPL head and neck atlas" if config.atlas else ""),
+        "begins_with_the_level_network": config.transfer is not None,
         "config": settings,
     }
-    (config.output / STATE_FILE).write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
-    logger.info("step %d of %d: loss %.3f after %.0f s", step, config.steps, loss, seconds)
+    (config.output / STATE_FILE).write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
+    said = (record["step"], config.steps, record["loss"], record["losses"], record["seconds"])
+    logger.info("step %s of %d: loss %s %s after %s s", *said)

@@ -1,118 +1,240 @@
-"""Fractures of one vertebra: gaps with displaced fragments and wedge-shaped loss of height, with their exact place."""
+"""Fractures of one vertebra by type: gaps with displaced fragments, impaction and loss of height, with their place."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
+from model.findings import Vertebra
 from training.shapes import Field, Points, Solid, Spot
 from training.vertebrae import Build
+
+LESION_MM = 2.0
+"""Bone nearer than this to a fracture plane is marked as fracture."""
+
+
+class FractureKind(StrEnum):
+    """The types of cervical fracture that the generator makes."""
+
+    JEFFERSON = "Jefferson"
+    DENS_I = "dens I"
+    DENS_II = "dens II"
+    DENS_III = "dens III"
+    HANGMAN = "hangman"
+    COMPRESSION = "compression"
+    BURST = "burst"
+    TEARDROP = "teardrop"
+    FACET = "facet"
+    LAMINA = "lamina"
+    SPINOUS = "spinous process"
+    TRANSVERSE = "transverse process"
+
+
+_OF_C2 = (
+    FractureKind.DENS_I,
+    FractureKind.DENS_II,
+    FractureKind.DENS_III,
+    FractureKind.HANGMAN,
+    FractureKind.TEARDROP,
+    FractureKind.LAMINA,
+    FractureKind.TRANSVERSE,
+)
+_SUBAXIAL = (
+    FractureKind.COMPRESSION,
+    FractureKind.BURST,
+    FractureKind.TEARDROP,
+    FractureKind.FACET,
+    FractureKind.LAMINA,
+    FractureKind.SPINOUS,
+    FractureKind.TRANSVERSE,
+)
+KINDS: dict[Vertebra, tuple[FractureKind, ...]] = {
+    Vertebra.C1: (FractureKind.JEFFERSON, FractureKind.TRANSVERSE),
+    Vertebra.C2: _OF_C2,
+    **{level: _SUBAXIAL for level in Vertebra if level >= Vertebra.C3},
+}
+"""The types that a level is known for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A gap of ``gap_mm`` along a rough plane through ``spot``; what lies behind the plane has moved by ``moved``."""
+    """A fracture plane, rough, through ``spot``; what lies behind it within ``radius_mm`` has moved by ``moved`` (mm).
+
+    It opens a gap of ``gap_mm``, or, where ``impaction`` is above 0, a band of bone denser by that share.
+    """
 
     spot: Spot
     normal: Spot
     moved: Spot
     gap_mm: float
     radius_mm: float
+    impaction: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Fracture:
     """All cuts of one vertebra and the share (0..0.6) of the body's front height that it lost."""
 
+    kind: FractureKind
     cuts: tuple[Cut, ...]
     height_loss: float = 0.0
 
 
-def _unit(w: float, v: float, u: float) -> Spot:
+def unit(w: float, v: float, u: float) -> Spot:
+    """The direction (w, v, u) with length one."""
     length = float(np.sqrt(w * w + v * v + u * u))
     return Spot(w / length, v / length, u / length)
 
 
-def _cut(spot: Spot, normal: Spot, radius_mm: float, rng: np.random.Generator) -> Cut:
+def _cut(spot: Spot, normal: Spot, radius_mm: float, rng: np.random.Generator, *, impacts: bool = False) -> Cut:
+    """One plane: hairline to wide open, in place to displaced by a few millimeters, sometimes impacted instead."""
     tilt = rng.normal(0, 0.2, size=3)
-    moved = rng.normal(0, 1.0, size=3) + np.array(normal) * rng.uniform(0.3, 1.5)
+    slip = rng.uniform(0, 0.5) if rng.random() < 0.4 else rng.uniform(0.5, 3.0)
+    moved = rng.normal(0, 0.35, size=3) * slip + np.array(normal) * slip * rng.uniform(0.2, 0.9)
     return Cut(
-        spot=Spot(*(np.array(spot) + rng.normal(0, 0.8, size=3))),
-        normal=_unit(normal.w + tilt[0], normal.v + tilt[1], normal.u + tilt[2]),
+        spot=Spot(*(float(x) for x in np.array(spot) + rng.normal(0, 0.8, size=3))),
+        normal=unit(normal.w + tilt[0], normal.v + tilt[1], normal.u + tilt[2]),
         moved=Spot(*(float(x) for x in moved)),
-        gap_mm=float(rng.uniform(1.2, 3.2)),
+        gap_mm=float(np.exp(rng.uniform(np.log(0.8), np.log(3.2)))),
         radius_mm=radius_mm,
+        impaction=float(rng.uniform(0.3, 0.9)) if impacts and rng.random() < 0.3 else 0.0,
     )
 
 
-def random_fracture(label: int, build: Build, rng: np.random.Generator) -> Fracture:
-    """A fracture that this level is known for: ring (C1), dens or pars (C2), body, arch or spinous process (C3-C7)."""
-    if label == 1:
-        return _of_atlas(rng)
-    if label == 2:
-        return _of_axis(build, rng)
-    kinds = (_compression, _burst, _teardrop, _arch, _spinous)
-    kind = kinds[int(rng.choice(len(kinds), p=[0.3, 0.3, 0.15, 0.15, 0.1]))]
-    return kind(build, rng)
+def random_kind(level: Vertebra, rng: np.random.Generator) -> FractureKind:
+    """One of the types that this level is known for."""
+    kinds = KINDS[level]
+    return kinds[int(rng.integers(len(kinds)))]
 
 
-def _of_atlas(rng: np.random.Generator) -> Fracture:
-    side = float(rng.choice([-1.0, 1.0]))
-    spots = (Spot(0, -9, 5 * side), Spot(1, 22, 13 * side), Spot(1, 21, -14 * side))
-    return Fracture(tuple(_cut(spot, _unit(0, 0.3, 1.0), 9.0, rng) for spot in spots[: int(rng.integers(2, 4))]))
+def plan_fracture(kind: FractureKind, build: Build, rng: np.random.Generator) -> Fracture:
+    """A random fracture of this type in a vertebra of these proportions, in the vertebra's own axes."""
+    made = _PLANS[kind](build, rng)
+    if rng.random() < 0.25 and kind is not FractureKind.DENS_I:
+        near = made.cuts[0]
+        piece = _cut(near.spot, unit(*(float(x) for x in rng.normal(size=3))), 0.7 * near.radius_mm, rng)
+        return Fracture(made.kind, (*made.cuts, piece), made.height_loss)
+    return made
 
 
-def _of_axis(build: Build, rng: np.random.Generator) -> Fracture:
-    if rng.random() < 0.6:
-        root = Spot(-build.half_height - rng.uniform(-3, 6), -1, 0)
-        return Fracture((_cut(root, Spot(-1, 0, 0), 22.0, rng),))
+def _side(rng: np.random.Generator) -> float:
+    return float(rng.choice([-1.0, 1.0]))
+
+
+def _jefferson(_build: Build, rng: np.random.Generator) -> Fracture:
+    side = _side(rng)
+    front, same, other = Spot(0, -9, 5 * side), Spot(1, 22, 13 * side), Spot(1, 21, -14 * side)
+    choices = ((front, same), (front, other), (same, other), (front, same, other), (front, same, other), (same,))
+    spots = choices[int(rng.integers(len(choices)))]
+    return Fracture(FractureKind.JEFFERSON, tuple(_cut(spot, unit(0, 0.3, 1.0), 9.0, rng) for spot in spots))
+
+
+def _dens_i(build: Build, rng: np.random.Generator) -> Fracture:
+    tip = Spot(-build.half_height - rng.uniform(10, 14), -1, 0)
+    return Fracture(FractureKind.DENS_I, (_cut(tip, unit(-1, 0.1, 0.5 * _side(rng)), 10.0, rng),))
+
+
+def _dens_ii(build: Build, rng: np.random.Generator) -> Fracture:
+    root = Spot(-build.half_height - rng.uniform(0, 6), -1, 0)
+    return Fracture(FractureKind.DENS_II, (_cut(root, unit(-1, rng.normal(0, 0.3), 0), 11.0, rng, impacts=True),))
+
+
+def _dens_iii(build: Build, rng: np.random.Generator) -> Fracture:
+    root = Spot(-build.half_height + rng.uniform(2, 7), 0, 0)
+    return Fracture(FractureKind.DENS_III, (_cut(root, unit(-1, rng.normal(0, 0.3), 0), 13.0, rng, impacts=True),))
+
+
+def _hangman(build: Build, rng: np.random.Generator) -> Fracture:
     pars = build.half_depth + 1
-    return Fracture(tuple(_cut(Spot(1, pars, 14 * side), _unit(0.3, 1, 0), 12.0, rng) for side in (-1.0, 1.0)))
+    cuts = tuple(_cut(Spot(1, pars, 14 * side), unit(0.3, 1, 0), 11.0, rng) for side in (-1.0, 1.0))
+    return Fracture(FractureKind.HANGMAN, cuts)
 
 
 def _compression(build: Build, rng: np.random.Generator) -> Fracture:
-    line = _cut(Spot(-build.half_height * 0.3, -build.half_depth * 0.4, 0), _unit(-1, 0.3, 0), 13.0, rng)
-    return Fracture((line,), height_loss=float(rng.uniform(0.2, 0.45)))
+    spot = Spot(-build.half_height * 0.3, -build.half_depth * 0.4, 0)
+    line = _cut(spot, unit(-1, 0.3, 0), 13.0, rng, impacts=True)
+    return Fracture(FractureKind.COMPRESSION, (line,), height_loss=float(rng.uniform(0.15, 0.45)))
 
 
 def _burst(build: Build, rng: np.random.Generator) -> Fracture:
-    planes = (Spot(0, 0, 1), _unit(1, 0.4, 0))
+    planes = (Spot(0, 0, 1), unit(1, 0.4, 0))
     cuts = tuple(_cut(Spot(0, 0, 0), plane, build.half_width + 3.5, rng) for plane in planes)
-    return Fracture(cuts, height_loss=float(rng.uniform(0.1, 0.35)))
+    return Fracture(FractureKind.BURST, cuts, height_loss=float(rng.uniform(0.1, 0.35)))
 
 
 def _teardrop(build: Build, rng: np.random.Generator) -> Fracture:
-    return Fracture((_cut(Spot(build.half_height * 0.4, -build.half_depth * 0.5, 0), _unit(0.6, -1, 0), 12.0, rng),))
+    corner = Spot(build.half_height * 0.4, -build.half_depth * 0.5, 0)
+    return Fracture(FractureKind.TEARDROP, (_cut(corner, unit(0.6, -1, 0), 12.0, rng),))
 
 
-def _arch(build: Build, rng: np.random.Generator) -> Fracture:
-    side, b = float(rng.choice([-1.0, 1.0])), build.half_depth
-    lamina = _cut(Spot(2, b + 11, 11 * side), _unit(0.1, 1, -0.6 * side), 11.0, rng)
-    return Fracture((lamina, _cut(Spot(0, b + 5, -14 * side), _unit(1, 0.4, 0), 10.0, rng)))
+def _facet(build: Build, rng: np.random.Generator) -> Fracture:
+    side = _side(rng)
+    pillar = Spot(rng.uniform(-4, 4), build.half_depth + 6, (build.half_width + 8) * side)
+    return Fracture(FractureKind.FACET, (_cut(pillar, unit(0.7, rng.uniform(-0.6, 0.8), 0.5 * side), 8.5, rng),))
+
+
+def _lamina(build: Build, rng: np.random.Generator) -> Fracture:
+    side, b = _side(rng), build.half_depth
+    lamina = _cut(Spot(2, b + 11, 11 * side), unit(0.1, 1, -0.6 * side), 10.0, rng)
+    if rng.random() < 0.5:
+        return Fracture(FractureKind.LAMINA, (lamina,))
+    return Fracture(FractureKind.LAMINA, (lamina, _cut(Spot(0, b + 5, -14 * side), unit(1, 0.4, 0), 9.0, rng)))
 
 
 def _spinous(build: Build, rng: np.random.Generator) -> Fracture:
-    root = Spot(6, build.half_depth + 15 + build.spine_length * 0.35, 0)
-    return Fracture((_cut(root, _unit(0.2, 1, 0), 12.0, rng),))
+    root = Spot(6, build.half_depth + 15 + build.spine_length * rng.uniform(0.2, 0.6), 0)
+    return Fracture(FractureKind.SPINOUS, (_cut(root, unit(0.2, 1, 0), 11.0, rng),))
 
 
-def broken(
-    solid: Solid, build: Build, fracture: Fracture, points: Points, roughness: Field
-) -> tuple[Field, Field, Field]:
-    """The broken solid.
+def _transverse(build: Build, rng: np.random.Generator) -> Fracture:
+    side = _side(rng)
+    root = Spot(1, 3, (build.half_width + max(6.0, 0.6 * build.transverse_length)) * side)
+    return Fracture(FractureKind.TRANSVERSE, (_cut(root, unit(0, 0.3, side), 9.0, rng),))
 
-    Returns three fields in mm: the distance to its bone, the distance to its outline with the gaps closed, and the
-    distance to the nearest fracture plane (large where there is none). ``roughness`` in mm bends the planes.
+
+_PLANS: dict[FractureKind, Callable[[Build, np.random.Generator], Fracture]] = {
+    FractureKind.JEFFERSON: _jefferson,
+    FractureKind.DENS_I: _dens_i,
+    FractureKind.DENS_II: _dens_ii,
+    FractureKind.DENS_III: _dens_iii,
+    FractureKind.HANGMAN: _hangman,
+    FractureKind.COMPRESSION: _compression,
+    FractureKind.BURST: _burst,
+    FractureKind.TEARDROP: _teardrop,
+    FractureKind.FACET: _facet,
+    FractureKind.LAMINA: _lamina,
+    FractureKind.SPINOUS: _spinous,
+    FractureKind.TRANSVERSE: _transverse,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A broken solid as fields in mm: distance to its moved outline, to the nearest fracture plane, and its cleft.
+
+    ``cleft``: above 0 the share (0..1) of a voxel that is gap, below 0 the share by which impacted bone is denser.
     """
-    lesion = np.full(np.broadcast_shapes(*(axis.shape for axis in points)), 99.0, dtype=np.float32)
-    gaps = np.full_like(lesion, -99.0)
+
+    outline: Field
+    lesion_mm: Field
+    cleft: Field
+
+
+def gap_share(away_mm: Field, cut: Cut, voxel_mm: float) -> Field:
+    """The cleft of one cut at these distances from its plane: partial volume of a gap, or a band of dense bone."""
+    if cut.impaction > 0:
+        return np.asarray(-cut.impaction * np.exp(-((away_mm / np.float32(1.5)) ** 2)), dtype=np.float32)
+    return np.asarray(np.clip(0.5 + (cut.gap_mm / 2 - away_mm) / voxel_mm, 0, 1), dtype=np.float32)
+
+
+def broken(solid: Solid, build: Build, fracture: Fracture, points: Points, roughness: Field, voxel_mm: float) -> Broken:
+    """The broken solid at these points; ``roughness`` in mm bends the planes. New edges carry no cortex."""
+    shape = np.broadcast_shapes(*(axis.shape for axis in points))
+    lesion = np.full(shape, 99.0, dtype=np.float32)
+    cleft = np.zeros(shape, dtype=np.float32)
     if fracture.height_loss > 0:
-        front = np.clip((np.float32(0.6 * build.half_depth) - points.v) / np.float32(1.6 * build.half_depth), 0, 1)
-        near = np.abs(points.u) < build.half_width + 3
-        loss = np.float32(fracture.height_loss) * front * near
-        w = np.where(
-            points.w < build.half_height, build.half_height - (build.half_height - points.w) / (1 - loss), points.w
-        )
-        points = Points(w.astype(np.float32), points.v, points.u)
+        points = _lowered(points, build, fracture.height_loss)
     for cut in fracture.cuts:
         w, v, u = points.shifted(*cut.spot)
         plane = w * np.float32(cut.normal.w) + v * np.float32(cut.normal.v) + u * np.float32(cut.normal.u) + roughness
@@ -121,6 +243,16 @@ def broken(
         points = Points(*(axis - moved * np.float32(step) for axis, step in zip(points, cut.moved, strict=True)))
         away = np.where(inside, np.abs(plane), np.float32(99.0))
         lesion = np.minimum(lesion, away)
-        gaps = np.maximum(gaps, np.float32(cut.gap_mm / 2) - away)
-    outline = solid(points)
-    return np.maximum(outline, gaps), outline, lesion
+        share = gap_share(away, cut, voxel_mm)
+        cleft = np.where(np.abs(share) > np.abs(cleft), share, cleft)
+    return Broken(solid(points), lesion, cleft)
+
+
+def _lowered(points: Points, build: Build, loss: float) -> Points:
+    """Where the points of a body that lost this share of its front height were before."""
+    front = np.clip((np.float32(0.6 * build.half_depth) - points.v) / np.float32(1.6 * build.half_depth), 0, 1)
+    near = np.abs(points.u) < build.half_width + 3
+    share = np.float32(loss) * front * near
+    h = np.float32(build.half_height)
+    w = np.where(points.w < h, h - (h - points.w) / (1 - share), points.w)
+    return Points(w.astype(np.float32), points.v, points.u)

@@ -4,15 +4,17 @@ No patient's data enters it. Arrays are in the standard frame: slices head to fe
 columns right to left. Coordinates in mm: w toward the feet, v backward, u to the left; the origin is C4.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.findings import Vertebra
-from training.anatomy import Anatomy, Grid, Tissue, smooth_noise
+from training.anatomy import Anatomy, Grid, Tissue, seen, smooth_noise
 from training.augment import Contrast, paint
-from training.fractures import broken, random_fracture
+from training.fractures import LESION_MM, FractureKind, broken, plan_fracture, random_kind
+from training.mimics import random_mimics
 from training.posture import Posture, random_column, rotation
 from training.shapes import Field, Points, Solid, Spot
 from training.surroundings import Body, Curve, fill_tissues, hyoid, mandible, skull, teeth
@@ -26,13 +28,16 @@ class PhantomConfig:
     ``field_of_view_mm`` and ``spacing_mm`` are (slice, row, column). ``above_mm`` is how far the field of view reaches
     above the middle of C4 (the top of C1 lies about 68 mm above it, the tip of C7 about 85 mm below it).
     ``matrix``: rows and columns of the final slices, filled up with air around the field of view; None leaves them.
-    ``contrast``: None draws one at random.
+    ``kinds`` names levels to break and how; ``fractured`` names levels to break in a way that is drawn.
+    ``contrast``: None draws one at random. ``around``: only levels within two of this one are made.
     """
 
     fractured: frozenset[Vertebra] = frozenset()
+    kinds: Mapping[Vertebra, FractureKind] = field(default_factory=dict)
     spacing_mm: tuple[float, float, float] = (1.2, 1.2, 1.2)
     field_of_view_mm: tuple[float, float, float] = (180.0, 170.0, 160.0)
     above_mm: float = 85.0
+    around: Vertebra | None = None
     with_mandible: bool = True
     table: bool = False
     matrix: tuple[int, int] | None = None
@@ -50,7 +55,12 @@ class Phantom:
     spacing_mm: tuple[float, float, float]
     labels: NDArray[np.uint8]
     fracture: NDArray[np.bool_]
-    fractured: frozenset[Vertebra] = field(default_factory=frozenset)
+    kinds: Mapping[Vertebra, FractureKind] = field(default_factory=dict)
+
+    @property
+    def fractured(self) -> frozenset[Vertebra]:
+        """The levels that are broken."""
+        return frozenset(self.kinds)
 
 
 class _Composer:
@@ -59,11 +69,12 @@ class _Composer:
     def __init__(self, grid: Grid, rng: np.random.Generator) -> None:
         self.grid = grid
         self.rng = rng
-        self.spacing = float(grid.w[1] - grid.w[0])
+        self.spacing = tuple(float(axis[1] - axis[0]) for axis in (grid.w, grid.v, grid.u))
         self.depth = np.full(grid.shape, 20.0, dtype=np.float32)
         self.outline = np.zeros(grid.shape, dtype=np.float32)
         self.labels = np.zeros(grid.shape, dtype=np.uint8)
         self.fracture = np.zeros(grid.shape, dtype=np.bool_)
+        self.cleft = np.zeros(grid.shape, dtype=np.float32)
 
     def box(self, centre: Spot, low: Spot, high: Spot) -> tuple[slice, slice, slice]:
         return self.grid.box(
@@ -73,7 +84,7 @@ class _Composer:
 
     def rough(self, box: tuple[slice, slice, slice], amplitude_mm: float, cell_mm: float) -> Field:
         shape = tuple(part.stop - part.start for part in box)
-        return amplitude_mm * smooth_noise(shape, (cell_mm / self.spacing,) * 3, self.rng)
+        return amplitude_mm * smooth_noise(shape, tuple(cell_mm / step for step in self.spacing), self.rng)
 
     def add_bone(self, solid: Solid, posture: Posture, reach: tuple[Spot, Spot]) -> None:
         """A bone without a label."""
@@ -83,27 +94,31 @@ class _Composer:
         distance = solid(posture.local(self.grid, box)) * np.float32(posture.scale) + self.rough(box, 0.8, 9.0)
         np.minimum(self.depth[box], distance, out=self.depth[box])
 
-    def add_vertebra(self, label: int, posture: Posture, *, fractured: bool) -> None:
+    def add_vertebra(self, label: int, posture: Posture, kind: FractureKind | None) -> None:
         """One labeled vertebra, broken or not; where two overlap the deeper one keeps the voxel."""
         solid, build = vertebra(label, self.rng)
-        plan = random_fracture(label, build, self.rng)
+        own = np.random.default_rng(self.rng.integers(2**63))
+        mimics = random_mimics(label, build, own)
         box = self.box(posture.centre, Spot(-48, -34, -58), Spot(48, 66, 58))
         if not all(part.stop > part.start for part in box):
             return
         points = posture.local(self.grid, box)
         points = Points(*(axis + self.rough(box, 0.9, 14.0) for axis in points))
         bumps = self.rough(box, 0.5, 5.0)
-        if fractured:
-            bone, outline, lesion = broken(solid, build, plan, points, self.rough(box, 1.2, 7.0))
+        if kind is not None:
+            fracture = plan_fracture(kind, build, own)
+            made = broken(solid, build, fracture, points, self.rough(box, 1.2, 7.0), self.spacing[1])
+            outline = made.outline
         else:
-            bone = outline = solid(points)
-            lesion = np.full_like(bone, 99.0)
-        bone, outline = bone * posture.scale + bumps, outline * posture.scale + bumps
+            outline = solid(points)
+        bone = mimics.applied(outline, points) * np.float32(posture.scale) + bumps
+        outline = outline * np.float32(posture.scale) + bumps
         mine = (outline < 0) & (outline < self.outline[box])
         self.labels[box][mine] = label if label <= 9 else 0
         self.outline[box][mine] = outline[mine]
         np.minimum(self.depth[box], bone, out=self.depth[box])
-        self.fracture[box][mine] = lesion[mine] < 2.5
+        self.fracture[box][mine] = made.lesion_mm[mine] < LESION_MM if kind is not None else False
+        self.cleft[box][mine] = made.cleft[mine] if kind is not None else 0.0
         if label > 7:
             self.add_bone(rib(build), posture, (Spot(-40, -60, -80), Spot(60, 50, 80)))
 
@@ -115,12 +130,18 @@ def _curve(column: dict[int, Posture]) -> Curve:
     return Curve(w, v, u)
 
 
-def make_anatomy(rng: np.random.Generator, grid: Grid, config: PhantomConfig) -> Anatomy:
-    """The tissues of one random neck on this grid (its origin is the middle of C4)."""
-    column = random_column(rng)
+def make_anatomy(
+    rng: np.random.Generator, grid: Grid, config: PhantomConfig, column: dict[int, Posture] | None = None
+) -> Anatomy:
+    """The tissues of one neck on this grid (its origin is the middle of C4); ``column``: None draws a posture."""
+    column = column or random_column(rng)
     composer = _Composer(grid, rng)
+    drawn = {level: random_kind(level, rng) for level in sorted(config.fractured)}
+    kinds = {**drawn, **config.kinds}
     for label, posture in column.items():
-        composer.add_vertebra(label, posture, fractured=label <= 7 and Vertebra(label) in config.fractured)
+        if config.around is not None and abs(label - config.around) > 2:
+            continue
+        composer.add_vertebra(label, posture, kinds.get(Vertebra(label)) if label <= 7 else None)
     head = replace(column[1], axes=rotation(float(rng.normal(0, 0.12)), 0.0, float(rng.normal(0, 0.05))))
     body = Body.random(rng, table=config.table)
     curve = _curve(column)
@@ -139,7 +160,8 @@ def make_anatomy(rng: np.random.Generator, grid: Grid, config: PhantomConfig) ->
         box = composer.box(head.centre, *wide)
         tissue[box][teeth(drop)(head.local(grid, box)) < 0] = Tissue.TOOTH
     _fill_discs(tissue, column, composer)
-    return Anatomy(composer.labels, composer.depth, tissue, composer.fracture)
+    kinds = seen(kinds, composer.labels, composer.fracture, grid)
+    return Anatomy(composer.labels, composer.depth, tissue, composer.fracture, composer.cleft, kinds)
 
 
 def _fill_discs(tissue: NDArray[np.uint8], column: dict[int, Posture], composer: _Composer) -> None:
@@ -165,7 +187,7 @@ def make_phantom(seed: int, config: PhantomConfig | None = None) -> Phantom:
     contrast = config.contrast or Contrast.random(rng)
     hu = np.clip(np.rint(paint(anatomy, contrast, config.spacing_mm, rng)), -1024, 3071).astype(np.int16)
     if config.matrix is None:
-        return Phantom(hu, config.spacing_mm, anatomy.labels, anatomy.fracture, config.fractured)
+        return Phantom(hu, config.spacing_mm, anatomy.labels, anatomy.fracture, anatomy.kinds)
     return _padded(hu, anatomy, config, rng)
 
 
@@ -183,13 +205,13 @@ def _padded(hu: NDArray[np.int16], anatomy: Anatomy, config: PhantomConfig, rng:
     labels[place] = anatomy.labels
     fracture = np.zeros(full.shape, dtype=np.bool_)
     fracture[place] = anatomy.fracture
-    return Phantom(full, config.spacing_mm, labels, fracture, config.fractured)
+    return Phantom(full, config.spacing_mm, labels, fracture, anatomy.kinds)
 
 
 def demo_phantom() -> Phantom:
     """The study of ``cspine demo``: 200 slices of 512x512 at 1 mm, C1 to C7 in view, C5 fractured."""
     config = PhantomConfig(
-        fractured=frozenset({Vertebra.C5}),
+        kinds={Vertebra.C5: FractureKind.BURST},
         spacing_mm=(1.0, 1.0, 1.0),
         field_of_view_mm=(200.0, 190.0, 200.0),
         above_mm=95.0,

@@ -164,12 +164,15 @@ def axis(build: Build) -> Solid:
     )
 
 
+RING_BUILD = Build(9.0, 9.0, 7.0, 0.0, 0.0, 16.0, 0.0, bifid=False)
+"""What stands for proportions of C1, which has no body."""
+
 AXIS_BUILD = Build(9.0, 7.8, 9.0, 15.0, 6.0, 8.0, 0.0, bifid=True)
 
 
 def vertebra(label: int, rng: np.random.Generator) -> tuple[Solid, Build]:
     """The solid of one level (1..11 = C1..C7, T1..T4) for a random person, with its proportions."""
     if label == 1:
-        return atlas(), Build(9.0, 9.0, 7.0, 0.0, 0.0, 0.0, 0.0, bifid=False)
+        return atlas(), RING_BUILD
     build = vary(AXIS_BUILD if label == 2 else BUILDS[label], rng)
     return (axis(build) if label == 2 else lower_cervical(build)), build

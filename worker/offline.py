@@ -5,7 +5,8 @@ import tempfile
 from pathlib import Path
 
 from dicom_node.encode import encode
-from dicom_node.summary import render_overlay
+from dicom_node.planes import Volume
+from dicom_node.rendering import render_overlay
 from worker.pipeline import Stages, analyze_files
 from worker.sending import files_below
 from worker.settings import Settings
@@ -26,7 +27,9 @@ def analyze_folder(folder: Path, output: Path, settings: Settings) -> dict[str, 
         for result in analysis.results:
             (output / f"{result.kind.value}.dcm").write_bytes(encode(result.dataset))
         hu, spacing_mm = analysis.reading.series.to_standard()
-        render_overlay(hu, analysis.labels, analysis.findings, spacing_mm).save(output / "overlay.png")
+        found = analysis.prediction
+        volume = Volume(hu, found.labels, spacing_mm, found.lesions, found.activation)
+        render_overlay(volume, analysis.findings).save(output / "overlay.png")
     findings = {
         **analysis.findings.as_json(),
         "series": [

@@ -22,11 +22,19 @@ from model.findings import StudyFindings
 
 
 class Prediction(Protocol):
-    """What a predictor answers: a label map (0..7) of the input's shape, findings, and seconds a stage."""
+    """What a predictor answers: arrays of the input's shape, findings, and seconds a stage."""
 
     @property
     def labels(self) -> NDArray[np.uint8]:
-        """Label map of the input's shape."""
+        """Label map: 0, or the level 1..7 of a voxel."""
+
+    @property
+    def lesions(self) -> NDArray[np.uint8]:
+        """Fracture mask: 0, or the suspected level 1..7 whose fracture a voxel belongs to."""
+
+    @property
+    def activation(self) -> NDArray[np.uint8]:
+        """Class-activation map 0..255: where the network looked; zero away from suspected levels."""
 
     @property
     def findings(self) -> StudyFindings:
@@ -57,10 +65,13 @@ class AnalysisTools:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """The outcome of one study: ``labels`` is in the standard frame; ``seconds`` names each stage."""
+    """The outcome of one study: the prediction's arrays are in the standard frame; ``seconds`` names each stage.
+
+    ``findings`` are the prediction's with the limitations of the series in front.
+    """
 
     reading: StudyReading
-    labels: NDArray[np.uint8]
+    prediction: Prediction
     findings: StudyFindings
     results: tuple[ResultObject, ...]
     analyzed_at: datetime
@@ -107,6 +118,13 @@ def analyze_files(paths: Sequence[Path], scratch: Path, tools: AnalysisTools, st
             bundle_version=tools.bundle.version,
             bundle_sha256=tools.bundle.sha256,
             analyzed_at=analyzed_at,
+            lesions=_brought_home(prediction.lesions, reading),
+            activation=_brought_home(prediction.activation, reading),
         )
         results = build_results(context)
-    return Analysis(reading, prediction.labels, findings, results, analyzed_at, stages.seconds)
+    return Analysis(reading, prediction, findings, results, analyzed_at, stages.seconds)
+
+
+def _brought_home(explanation: NDArray[np.uint8], reading: StudyReading) -> NDArray[np.uint8] | None:
+    """An array of the standard frame on the native slices; None when it is zero everywhere, as in most studies."""
+    return reading.series.mask_to_native(explanation) if explanation.any() else None

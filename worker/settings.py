@@ -39,6 +39,16 @@ def _ae_titles(text: str) -> frozenset[str]:
     return frozenset(str(AETitle(part.strip())) for part in text.split(",") if part.strip())
 
 
+RUNTIMES = ("auto", "keras", "openvino")
+
+
+def _runtime(text: str) -> str:
+    """One of RUNTIMES, in any case; ``model.engine`` is not imported here: it would load the network's engine."""
+    if text.lower() not in RUNTIMES:
+        raise ValueError(f"expected one of {', '.join(RUNTIMES)}")
+    return text.lower()
+
+
 _parse_database_url = url("sqlite", "postgresql", "postgres", "postgresql+psycopg")
 _parse_broker_url = url("redis", "rediss", "redis+socket", "unix")
 
@@ -92,6 +102,13 @@ class Settings:
     )
     bundle_path: Path | None = field(
         default=None, metadata=_about("Folder of the model bundle.", Path, default_text="the bundle in the package")
+    )
+    runtime: str = field(
+        default="auto",
+        metadata=_about(
+            "What runs the network: `keras`, `openvino` (faster, only on a CPU), or `auto`: the fastest that is there.",
+            _runtime,
+        ),
     )
     quiet_seconds: float = field(
         default=30.0, metadata=_about("A study is complete when no instance came for this long.", number, 0.1, 3600)

@@ -18,9 +18,11 @@ def build_tools(settings: Settings) -> AnalysisTools:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    from model.engine import Runtime  # noqa: PLC0415
     from model.predictor import Predictor  # noqa: PLC0415  (512 MB and seconds)
 
     bundle = load_bundle(settings.bundle_path)
+    runtime = None if settings.runtime == "auto" else Runtime(settings.runtime)
     limits = ReadingLimits(
         address_space_bytes=settings.reading_memory_bytes,
         cpu_seconds=math.ceil(settings.reading_seconds),
@@ -28,7 +30,7 @@ def build_tools(settings: Settings) -> AnalysisTools:
         voxels=settings.reading_voxels,
     )
     return AnalysisTools(
-        predictor=Predictor(bundle),
+        predictor=Predictor(bundle, runtime),
         bundle=bundle,
         device=device_of(settings),
         limits=limits,

@@ -37,6 +37,18 @@ def labels_of(levels: Sequence[Vertebra]) -> NDArray[np.uint8]:
     return labels
 
 
+def explanation_of(fractured: Sequence[Vertebra]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Lesions in the process of each fractured level, below its largest slice, and the activation around them."""
+    z, y, x = np.indices(SHAPE, dtype=np.float32)
+    lesions, activation = np.zeros(SHAPE, np.uint8), np.zeros(SHAPE, np.float32)
+    labels = labels_of(fractured)
+    for level in fractured:
+        off = ((z - 7.0 * (level - 1) - 6.0) / 1.2) ** 2 + ((y - 40) / 3) ** 2 + ((x - 26) / 3) ** 2
+        lesions[(off < 1) & (labels == level)] = level
+        activation = np.maximum(activation, 255 * np.exp(-off / 3))
+    return lesions, activation.astype(np.uint8)
+
+
 def findings_of(
     levels: Sequence[Vertebra], fractured: Sequence[Vertebra] = (), limitations: tuple[Limitation, ...] = ()
 ) -> StudyFindings:
@@ -56,6 +68,7 @@ class Case:
     fractured: tuple[Vertebra, ...] = ()
     limitations: tuple[Limitation, ...] = ()
     options: SeriesOptions = field(default_factory=SeriesOptions)
+    explained: bool = False
 
     def series(self) -> CTSeries:
         """The series as the reading child hands it over."""
@@ -77,6 +90,7 @@ class Case:
     def context(self) -> ResultContext:
         """The context of its results."""
         series = self.series()
+        lesions, activation = explanation_of(self.fractured) if self.explained else (None, None)
         return ResultContext(
             series=series,
             labels=series.mask_to_native(labels_of(self.levels)),
@@ -86,10 +100,13 @@ class Case:
             bundle_version="0.1.0",
             bundle_sha256="c0ffee" + "0" * 58,
             analyzed_at=ANALYZED_AT,
+            lesions=None if lesions is None else series.mask_to_native(lesions),
+            activation=None if activation is None else series.mask_to_native(activation),
         )
 
 
 POSITIVE = Case(fractured=(Vertebra.C2, Vertebra.C5))
+EXPLAINED = Case(fractured=(Vertebra.C2, Vertebra.C5), explained=True)
 NEGATIVE = Case()
 LIMITED = Case(
     levels=(Vertebra.C1, Vertebra.C2, Vertebra.C4),
@@ -97,7 +114,13 @@ LIMITED = Case(
     limitations=(Limitation.FEW_LEVELS, Limitation.LEVELS_NOT_CONTIGUOUS),
 )
 NOTHING_FOUND = Case(levels=(), limitations=(Limitation.NO_LEVELS,))
-CASES = {"positive": POSITIVE, "negative": NEGATIVE, "limited": LIMITED, "nothing found": NOTHING_FOUND}
+CASES = {
+    "positive": POSITIVE,
+    "explained": EXPLAINED,
+    "negative": NEGATIVE,
+    "limited": LIMITED,
+    "nothing found": NOTHING_FOUND,
+}
 
 
 def built(context: ResultContext) -> dict[ResultKind, Dataset]:

@@ -75,6 +75,23 @@ def test_the_key_slice_is_the_one_with_the_largest_area():
     assert np.array_equal(enclosed([found[Vertebra.C3].outline], (20, 20)), labels[2] == 3)
 
 
+def test_the_key_slice_of_a_broken_level_is_the_one_with_most_of_its_fracture():
+    labels = np.zeros((6, 20, 20), np.uint8)
+    labels[1:5, 2:9, 3:12] = 3
+    labels[2, 2:9, 3:14] = 3
+    labels[1:5, 12:18, 3:12] = 4
+    lesions = np.zeros_like(labels)
+    lesions[1, 4, 4] = 3
+    lesions[3, 4:6, 4:6] = 3
+    lesions[2, 4:9, 4:9] = 4  # another level's number
+    lesions[0, 0:9, 0:9] = 3  # not in the level
+    lesions[4, 12:14, 3:5] = 4
+    found = key_slices(labels, lesions)
+    assert (found[Vertebra.C3].index, found[Vertebra.C4].index) == (3, 4)
+    assert np.array_equal(enclosed([found[Vertebra.C3].outline], (20, 20)), labels[3] == 3)
+    assert key_slices(labels, np.zeros_like(labels))[Vertebra.C3].index == 2
+
+
 def test_an_empty_mask_has_no_key_slices():
     assert not key_slices(np.zeros((2, 3, 4), np.uint8))
 

@@ -6,16 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom import Dataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import HTJ2KLossless, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
+from dicom_node import decoders
+from dicom_node.decoders import code_stream_header
 from dicom_node.errors import UnusableSeries
 from dicom_node.frames import Rescale, frames_of
 from dicom_node.instance_file import read_instance
-from dicom_node.pixels import code_stream_size, pixel_problem, to_hu, write_hu
+from dicom_node.pixels import pixel_problem, to_hu, write_hu
 from tests.dicom_node.small_series import SPACING_MM, small_hu
 from training.phantom_encoding import TransferSyntax
-from training.phantom_series import Encoding, SeriesOptions, make_series
+from training.phantom_series import Encoding, SeriesOptions, make_series, write_series
 
 HTJ2K_32_BY_32 = base64.b85decode(
     "|4;u>04YEK0000W0000W00000000000000W0000W0000000000009pH0sl|{2mk^A000XAQUDA90ssL31q1{@0smY86Cj9?kdTm&kdTm&kdTmwh="
@@ -109,7 +111,75 @@ def test_htj2k_is_decoded(tmp_path):
     dataset.file_meta.TransferSyntaxUID = HTJ2KLossless
     expected = 64 * np.arange(32)[:, None] + 3 * np.arange(32) - 1024
     assert np.array_equal(decoded(frame_of(dataset, tmp_path)), expected)
-    assert code_stream_size(HTJ2K_32_BY_32) == (32, 32)
+    header = code_stream_header(HTJ2K_32_BY_32)
+    assert (header.rows, header.columns, header.precision) == (32, 32, 16)
+
+
+LOSSLESS = [
+    TransferSyntax.RLE,
+    TransferSyntax.JPEG_LOSSLESS_SV1,
+    TransferSyntax.JPEG_LS_LOSSLESS,
+    TransferSyntax.JPEG_2000_LOSSLESS,
+    TransferSyntax.HTJ2K_LOSSLESS,
+]
+
+
+def noisy(syntax, *, bits, signed):
+    """A 96 × 80 frame full of noise in its transfer syntax."""
+    hu = np.random.default_rng(bits).integers(-1024, 3000, (1, 96, 80), dtype=np.int16)
+    (dataset,) = make_series(hu, SPACING_MM, SeriesOptions(encoding=Encoding(syntax, bits_stored=bits, signed=signed)))
+    return dataset
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS)
+@pytest.mark.parametrize(("bits", "signed"), [(12, False), (16, False), (16, True), (13, True)])
+def test_what_the_fast_decoder_says_is_bit_for_bit_what_pydicom_says(tmp_path, syntax, bits, signed, monkeypatch):
+    frame = frame_of(noisy(syntax, bits=bits, signed=signed), tmp_path)
+    fast = decoded(frame)
+    monkeypatch.setattr(decoders, "_fast", lambda *_: None)
+    assert np.array_equal(fast, decoded(frame))
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS)
+@pytest.mark.parametrize(("bits", "signed"), [(12, False), (16, True)])
+def test_the_fast_decoder_is_the_one_that_is_used(tmp_path, syntax, bits, signed, monkeypatch):
+    frame = frame_of(noisy(syntax, bits=bits, signed=signed), tmp_path)
+    monkeypatch.setattr(decoders, "_thorough", lambda *_: pytest.fail("pydicom was asked"))
+    assert decoded(frame).shape == (96, 80)
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS)
+@pytest.mark.parametrize("kept", [0.2, 0.5, 0.9, 0.99])
+def test_a_truncated_code_stream_is_refused(tmp_path, syntax, kept):
+    dataset = noisy(syntax, bits=16, signed=True)
+    (code_stream,) = generate_frames(dataset.PixelData, number_of_frames=1)
+    dataset.PixelData = encapsulate([code_stream[: int(kept * len(code_stream))]])
+    with pytest.raises(UnusableSeries) as refused:
+        decoded(frame_of(dataset, tmp_path))
+    assert refused.value.code == "UNDECODABLE"
+
+
+@pytest.mark.parametrize("syntax", [TransferSyntax.JPEG_2000_LOSSLESS, TransferSyntax.JPEG_LS_LOSSLESS])
+def test_a_code_stream_of_another_sign_or_precision_than_the_header_is_read_as_pydicom_reads_it(
+    tmp_path, syntax, monkeypatch
+):
+    dataset = noisy(syntax, bits=12, signed=False)
+    dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 15, 1
+    frame = frame_of(dataset, tmp_path)
+    fast = decoded(frame)
+    monkeypatch.setattr(decoders, "_fast", lambda *_: None)
+    assert np.array_equal(fast, decoded(frame))
+
+
+def test_many_compressed_slices_come_in_order(tmp_path):
+    hu = np.stack([np.full((32, 32), value, dtype=np.int16) for value in range(40)])
+    options = SeriesOptions(encoding=Encoding(TransferSyntax.RLE))
+    paths = write_series(hu, SPACING_MM, tmp_path, options)
+    frames = [frames_of(read_instance(path), 1)[0] for path in paths]
+    volume = np.empty_like(hu)
+    write_hu(frames, volume)
+    assert sorted(volume[:, 0, 0].tolist()) == list(range(40))
+    assert volume[:, 0, 0].tolist() == [int(decoded(frame)[0, 0]) for frame in frames]
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,15 @@ def test_a_finding_without_a_mask_or_a_mask_without_a_finding_is_refused():
         build_results(empty)
 
 
+@pytest.mark.parametrize("name", ["labels", "lesions", "activation"])
+def test_a_mask_of_another_shape_or_type_is_refused(name):
+    context = CASES["explained"].context()
+    with pytest.raises(ValueError, match="shape"):
+        replace(context, **{name: np.zeros((2, 3, 4), np.uint8)})
+    with pytest.raises(ValueError, match="type float32"):
+        replace(context, **{name: np.zeros(context.labels.shape, np.float32)})
+
+
 @settings(max_examples=10, deadline=None)
 @given(
     texts=st.fixed_dictionaries(

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicom_node.sentences import (
-    HARMLESS_LIMITATIONS,
     Answer,
     answer,
     conclusion,
@@ -35,8 +34,7 @@ def studies(draw):
 def test_an_answer_is_negative_only_after_a_complete_look(findings):
     if answer(findings) is Answer.ABSENT:
         assert len(findings.vertebrae) == len(Vertebra)
-        assert set(findings.limitations) <= HARMLESS_LIMITATIONS
-        assert findings.probability < findings.threshold
+        assert not findings.limitations
     assert (answer(findings) is Answer.PRESENT) == bool(findings.fractured)
 
 
@@ -49,6 +47,28 @@ def test_the_conclusion_names_every_suspected_level_and_excludes_nothing_without
         assert text.startswith("Undetermined") or text.endswith("a cervical fracture is not excluded.")
     if answer(findings) is not Answer.PRESENT:
         assert "Suspected fracture" not in text
+
+
+@pytest.mark.parametrize("limitation", Limitation)
+def test_no_limitation_is_harmless(limitation):
+    seen = tuple(VertebraFinding(level, 0.01, fractured=False, volume_mm3=1000.0) for level in Vertebra)
+    assert answer(StudyFindings(seen, 0.01, 0.5)) is Answer.ABSENT
+    assert answer(StudyFindings(seen, 0.01, 0.5, (limitation,))) is Answer.UNDETERMINED
+
+
+@pytest.mark.parametrize("probability", [0.2, 0.8])
+def test_the_studys_own_probability_decides_nothing(probability):
+    seen = tuple(VertebraFinding(level, 0.2, fractured=False, volume_mm3=1000.0) for level in Vertebra)
+    assert answer(StudyFindings(seen, probability, 0.5)) is Answer.ABSENT
+
+
+def test_a_study_may_be_less_probable_than_its_most_suspicious_level():
+    seen = tuple(
+        VertebraFinding(level, 0.6 if level is Vertebra.C5 else 0.1, level is Vertebra.C5, 1.0) for level in Vertebra
+    )
+    findings = StudyFindings(seen, 0.3, 0.5)
+    assert answer(findings) is Answer.PRESENT
+    assert conclusion(findings) == "Suspected fracture (probability): C5 (60%)."
 
 
 @given(studies())

@@ -17,11 +17,11 @@ from model.findings import Limitation
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
-def frame(number, position, orientation=AXIAL, thickness_mm=1.0):
+def frame(number, position, orientation=AXIAL, thickness_mm=1.0, pixel_mm=0.5):
     dataset = Dataset()
     dataset.SOPInstanceUID = f"1.2.{number + 1}"
     file = InstanceFile(Path(str(number)), "1.2.840.10008.1.2.1", dataset, 1, 2, encapsulated=False)
-    plane = Plane(tuple(float(value) for value in position), orientation, (0.5, 0.5), thickness_mm)
+    plane = Plane(tuple(float(value) for value in position), orientation, (pixel_mm, pixel_mm), thickness_mm)
     return Frame(file, 0, plane, Rescale(1.0, 0.0, "HU"), 40, 40, "1.2.3", "", "", ())
 
 
@@ -107,3 +107,13 @@ def test_too_much_tilt_is_refused():
 def test_thick_slices_are_named_even_when_they_overlap():
     frames = [frame(number, (0.0, 0.0, float(number)), thickness_mm=3.0) for number in range(12)]
     assert place(frames).warnings == (Limitation.THICK_SLICES,)
+
+
+def test_wide_pixels_are_named():
+    frames = [frame(number, (0.0, 0.0, float(number)), pixel_mm=2.2) for number in range(12)]
+    assert place(frames).warnings == (Limitation.COARSE_PIXELS,)
+
+
+def test_exactly_two_millimeters_are_no_limitation():
+    frames = [frame(number, (0.0, 0.0, 0.1 + 2.0 * number), thickness_mm=2.0, pixel_mm=2.0) for number in range(40)]
+    assert place(frames).warnings == ()

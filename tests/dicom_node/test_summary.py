@@ -7,20 +7,33 @@ import pytest
 from PIL import Image, ImageDraw
 from pydicom import dcmread
 
+from dicom_node.planes import Volume, overview
+from dicom_node.rendering import detail_rows, render_overlay
 from dicom_node.result_context import ResultKind
 from dicom_node.segmentation import LEVEL_RGB
-from dicom_node.sentences import Answer, conclusion
-from dicom_node.summary import BANNER_RGB, SIZE, build_summary, render_overlay, render_summary, wrapped
-from dicom_node.views import SCALE, SUSPECTED_RGB
+from dicom_node.sentences import Answer, conclusion, limitation_sentences
+from dicom_node.summary import (
+    BANNER_RGB,
+    REMARK_SIZES,
+    REMARKS_HEIGHT,
+    REMARKS_WIDTH,
+    SIZE,
+    build_summary,
+    render_summary,
+    wrapped,
+)
+from dicom_node.views import HEAT_SWATCH_RGB, LESION_RGB, SCALE, SUSPECTED_RGB, Box, Plane, draw_plane
 from model.findings import Limitation, Vertebra
 from tests.dicom_node.necks import (
     CASES,
+    EXPLAINED,
     LIMITED,
     NEGATIVE,
     NOTHING_FOUND,
     POSITIVE,
     SPACING_MM,
     Case,
+    explanation_of,
     findings_of,
     labels_of,
     with_headers,
@@ -73,10 +86,11 @@ def test_red_marks_suspected_levels_alone():
     assert pixel_count(render_summary(NEGATIVE.context()), SUSPECTED_RGB) == 0
 
 
+@pytest.mark.parametrize("case", [LIMITED, EXPLAINED], ids=["limited", "explained"])
 @pytest.mark.parametrize("orientation", ["FPL", "LPF", "AHR"])
-def test_the_picture_is_the_same_in_any_orientation(orientation):
-    upright = render_summary(replace(LIMITED, options=SeriesOptions(Geometry(orientation="HPL"))).context())
-    turned = render_summary(replace(LIMITED, options=SeriesOptions(Geometry(orientation=orientation))).context())
+def test_the_picture_is_the_same_in_any_orientation(orientation, case):
+    upright = render_summary(replace(case, options=SeriesOptions(Geometry(orientation="HPL"))).context())
+    turned = render_summary(replace(case, options=SeriesOptions(Geometry(orientation=orientation))).context())
     assert np.array_equal(np.asarray(upright), np.asarray(turned))
 
 
@@ -93,7 +107,7 @@ def test_patient_and_study_do_not_change_a_pixel():
 def test_the_overlay_shows_head_on_top_and_anterior_at_the_left():
     labels = labels_of(tuple(Vertebra))
     hu = np.where(labels > 0, 500, -1000).astype(np.int16)
-    image = np.asarray(render_overlay(hu, labels, findings_of(tuple(Vertebra)), SPACING_MM))
+    image = np.asarray(render_overlay(Volume(hu, labels, SPACING_MM), findings_of(tuple(Vertebra))))
     assert image.shape == (640, 1024, 3)
     middles = {}
     for level in (Vertebra.C1, Vertebra.C7):
@@ -104,12 +118,98 @@ def test_the_overlay_shows_head_on_top_and_anterior_at_the_left():
     assert bright[0].size
 
 
+def explained(fractured):
+    """A neck as the renderer takes it, in which these levels are broken."""
+    labels = labels_of(tuple(Vertebra))
+    hu = np.where(labels > 0, 500, 40).astype(np.int16)
+    return Volume(hu, labels, SPACING_MM, *explanation_of(fractured))
+
+
 @pytest.mark.parametrize("count", range(8))
 def test_every_number_of_suspected_levels_has_its_picture(count):
     levels = tuple(Vertebra)
-    labels = labels_of(levels)
-    image = render_overlay(labels.astype(np.int16) * 100, labels, findings_of(levels, levels[:count]), SPACING_MM)
-    assert image.size == (1024, 640)
+    for volume in (explained(levels[:count]), replace(explained(levels[:count]), lesions=None, activation=None)):
+        image = render_overlay(volume, findings_of(levels, levels[:count]))
+        assert image.size == (1024, 640)
+
+
+def test_a_fracture_is_outlined_and_what_the_network_looked_at_is_shaded_and_both_are_explained():
+    plain, told = (np.asarray(render_summary(case.context())) for case in (POSITIVE, EXPLAINED))
+    views, legend = np.s_[104:676], np.s_[680:700]
+    assert pixel_count(told[views], LESION_RGB) > 50
+    assert pixel_count(plain[views], LESION_RGB) == 0
+    assert pixel_count(told[legend], LESION_RGB) > 10
+    assert pixel_count(told[legend], HEAT_SWATCH_RGB) > 10
+    assert pixel_count(plain[legend], LESION_RGB) == pixel_count(plain[legend], HEAT_SWATCH_RGB) == 0
+    negative = np.asarray(render_summary(NEGATIVE.context()))
+    assert pixel_count(negative, LESION_RGB) == 0
+
+
+def test_each_suspected_level_is_seen_from_two_sides_and_from_above_alone_where_they_are_many():
+    lesions = explanation_of(tuple(Vertebra))[0]
+    for count, views in ((1, 2), (2, 4), (3, 6), (4, 4), (7, 7)):
+        fractured = tuple(Vertebra)[:count]
+        details = detail_rows(explained(fractured), findings_of(tuple(Vertebra), fractured))
+        planes = [plane for row in details for plane in row]
+        assert len(planes) == views
+        assert all(plane.lesion is not None and plane.lesion.any() for plane in planes)
+        for level, plane in zip(fractured, planes, strict=False):
+            areas = np.count_nonzero(lesions == level, axis=(1, 2))
+            if plane.sides == ("R", "L") and plane.caption.startswith(level.name):
+                assert np.count_nonzero(plane.lesion) == areas.max()
+
+
+def test_the_overview_is_marked_where_the_axial_views_cut_it():
+    volume = explained((Vertebra.C2, Vertebra.C5))
+    findings = findings_of(tuple(Vertebra), (Vertebra.C2, Vertebra.C5))
+    assert overview(volume, findings).marks == (13, 34)
+    assert overview(volume, findings_of(tuple(Vertebra))).marks == ()
+
+
+def shaded(hu, heat):
+    """The mean color of a plane of one HU under one heat."""
+    image = Image.new("RGB", (100 * SCALE, 100 * SCALE))
+    plane = Plane(
+        np.full((80, 80), hu, np.int16),
+        np.zeros((80, 80), np.uint8),
+        (1.0, 1.0),
+        "",
+        ("R", "L"),
+        heat=np.full((80, 80), heat, np.float32),
+    )
+    draw_plane(image, Box(0, 0, 100, 100), plane, frozenset(), 10.0)
+    return np.asarray(image)[60:80, 60:80].reshape(-1, 3).mean(axis=0)
+
+
+def test_shading_is_warm_and_leaves_bone_apart_from_what_is_around_it():
+    bone, muscle = (shaded(hu, 1.0) for hu in (500, 40))
+    assert bone[0] > bone[1] > bone[2]
+    plain = shaded(500, 0.0) - shaded(40, 0.0)
+    assert np.all(bone - muscle >= 0.58 * plain)
+
+
+@pytest.mark.parametrize("heat", [0.0, 0.2, 0.34])
+def test_faint_activation_is_not_shaded(heat):
+    red, green, blue = shaded(300, heat)
+    assert red == green == blue
+
+
+def test_each_level_is_shaded_by_its_own_maximum():
+    volume = explained((Vertebra.C2, Vertebra.C5))
+    activation = volume.activation.copy()
+    activation[:20] //= 8
+    findings = findings_of(tuple(Vertebra), (Vertebra.C2, Vertebra.C5))
+    for plane in (plane for row in detail_rows(replace(volume, activation=activation), findings) for plane in row):
+        assert plane.heat.max() > 0.9
+
+
+def test_all_limitations_fit_beside_the_table():
+    draw = ImageDraw.Draw(Image.new("RGB", (8, 8)))
+    told = tuple(item for item in Limitation if item is not Limitation.NO_LEVELS)
+    worst = replace(findings_of((Vertebra.C1, Vertebra.C3, Vertebra.C4, Vertebra.C6), (), told), probability=0.6)
+    size, gap = REMARK_SIZES[-1]
+    lines = [wrapped(draw, text, size, REMARKS_WIDTH) for text in limitation_sentences(worst)]
+    assert sum(len(part) * (size + 3) + gap for part in lines) <= REMARKS_HEIGHT
 
 
 def test_the_longest_conclusion_fits_the_banner():

@@ -19,6 +19,9 @@ def copy(tmp_path):
     return shutil.copytree(EMBEDDED_BUNDLE, tmp_path / "bundle")
 
 
+NETWORK = {"encoder": "compact", "decoder": [64, 48, 32, 16], "weights_file": "levels.npz"}
+
+
 def rewrite(folder, **changes):
     document = json.loads((folder / METADATA_FILE).read_text())
     document.update(changes)
@@ -31,13 +34,16 @@ def test_the_embedded_bundle_loads_and_says_what_it_is():
     assert len(bundle.sha256) == 64
     assert "Not a medical device" in bundle.metadata.intended_use
     assert "unknown" in bundle.metadata.limits
-    assert sum(path.stat().st_size for path in bundle.path.iterdir()) < 8 * 1024 * 1024
-    assert all(array.dtype == np.float32 for array in bundle.weights())
+    assert sum(path.stat().st_size for path in bundle.path.iterdir()) < 32 * 1024 * 1024
+    for network in (bundle.metadata.levels, bundle.metadata.fractures):
+        assert all(array.dtype == np.float32 for array in bundle.weights(network))
+    assert set(bundle.metadata.operating_points) == {"balanced", "high sensitivity"}
 
 
+@pytest.mark.parametrize("network", ["levels", "fractures"])
 @pytest.mark.parametrize("position", [0, 5000, -1])
-def test_one_changed_byte_of_the_weights_is_refused(copy, position):
-    path = copy / load_bundle(copy).metadata.weights_file
+def test_one_changed_byte_of_the_weights_is_refused(copy, position, network):
+    path = copy / getattr(load_bundle(copy).metadata, network).weights_file
     content = bytearray(path.read_bytes())
     content[position] ^= 1
     path.write_bytes(bytes(content))
@@ -48,19 +54,20 @@ def test_one_changed_byte_of_the_weights_is_refused(copy, position):
 
 def test_weights_changed_after_loading_are_refused_when_they_are_read(copy):
     bundle = load_bundle(copy)
-    (copy / bundle.metadata.weights_file).write_bytes(b"other")
+    (copy / bundle.metadata.levels.weights_file).write_bytes(b"other")
     with pytest.raises(BundleError, match="was changed"):
-        bundle.weights()
+        bundle.weights(bundle.metadata.levels)
 
 
 def test_pickled_arrays_are_never_loaded(copy):
     content = io.BytesIO()
     np.savez(content, a=np.array([{"code": 1}], dtype=object))
-    name = load_bundle(copy).metadata.weights_file
+    metadata = load_bundle(copy).metadata
+    name = metadata.levels.weights_file
     (copy / name).write_bytes(content.getvalue())
-    rewrite(copy, files={name: hashlib.sha256(content.getvalue()).hexdigest()})
+    rewrite(copy, files=metadata.files | {name: hashlib.sha256(content.getvalue()).hexdigest()})
     with pytest.raises(BundleError, match="no array file"):
-        load_bundle(copy).weights()
+        load_bundle(copy).weights(metadata.levels)
 
 
 @pytest.mark.parametrize(
@@ -71,12 +78,16 @@ def test_pickled_arrays_are_never_loaded(copy):
         ({"files": {"../../etc/passwd": "0" * 64}}, "plain file name"),
         ({"files": {"weights.npz": "short"}}, "SHA-256"),
         ({"files": {}}, "files"),
-        ({"weights_file": "absent.npz"}, "not among files"),
+        ({"networks": {"levels": NETWORK, "fractures": NETWORK | {"weights_file": "absent.npz"}}}, "not among files"),
+        ({"networks": {"levels": NETWORK}}, "must describe fractures"),
+        ({"networks": []}, "must describe levels"),
+        ({"calibration": {"scale": 1.0}}, "exactly the fields"),
+        ({"crops": {"rows": "80"}}, "exactly the fields"),
         ({"preprocess": {"spacing_mm": 1.0}}, "exactly the fields"),
-        ({"postprocess": []}, "exactly the fields"),
+        ({"naming": []}, "exactly the fields"),
         ({"operating_points": {"balanced": 2.0}}, "within 0..1"),
         ({"operating_point": "absent"}, "threshold in force"),
-        ({"decoder": ["64"]}, "channel numbers"),
+        ({"networks": {"levels": NETWORK | {"decoder": ["64"]}, "fractures": NETWORK}}, "channel numbers"),
         ({"name": ""}, "must be a text"),
     ],
 )
@@ -89,7 +100,7 @@ def test_metadata_that_is_not_understood_is_refused(copy, changes, message):
 def test_a_missing_folder_and_a_missing_file_are_refused(tmp_path, copy):
     with pytest.raises(BundleError, match="no bundle"):
         load_bundle(tmp_path / "absent")
-    (copy / "weights.npz").unlink()
+    (copy / "levels.npz").unlink()
     with pytest.raises(BundleError, match="cannot be read"):
         load_bundle(copy)
 

@@ -1,5 +1,6 @@
 """The embedded bundle gets all seven levels of the demo study and exactly its fracture right, in seconds."""
 
+import copy
 import dataclasses
 import resource
 from pathlib import Path
@@ -10,9 +11,10 @@ import pytest
 from scipy import ndimage
 
 from model.bundle import load_bundle
+from model.engine import KerasEngine, Runtime
 from model.errors import BundleError, PredictorOutOfMemory, UnusableVolume
 from model.findings import Limitation, Vertebra
-from model.predictor import Predictor, load_network
+from model.predictor import Predictor, load_networks
 from training.phantom import demo_phantom
 
 
@@ -45,8 +47,22 @@ def test_exactly_the_fractured_level_of_the_demo_study_is_reported(demo, predict
     assert prediction.findings.limitations == ()
 
 
+def test_the_fracture_of_the_demo_study_is_explained_where_it_is(demo, prediction):
+    """The mask lies in the fractured level and on the true lesion, the activation map in the level's crop."""
+    assert set(np.unique(prediction.lesions)) == {0, *(int(level) for level in demo.fractured)}
+    hit = ndimage.binary_dilation(demo.fracture, iterations=3)
+    assert hit[prediction.lesions > 0].mean() > 0.5
+    assert prediction.activation.dtype == np.uint8
+    assert prediction.activation.max() == 255
+    level = min(demo.fractured)
+    slices = np.flatnonzero((prediction.labels == level).any(axis=(1, 2)))
+    active = np.flatnonzero((prediction.activation > 0).any(axis=(1, 2)))
+    assert slices[0] - 3 <= active[0]
+    assert active[-1] <= slices[-1] + 3
+
+
 def test_a_study_of_two_hundred_slices_takes_seconds_and_little_memory(prediction):
-    assert set(prediction.seconds) == {"preprocess", "network", "postprocess"}
+    assert set(prediction.seconds) == {"preprocess", "levels", "naming", "fractures", "postprocess"}
     assert sum(prediction.seconds.values()) < 60, "30 s on two quiet cores; tests share theirs"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 3_500_000, "KiB, with the phantom's own arrays"
 
@@ -61,6 +77,7 @@ def test_a_volume_without_a_neck_has_no_levels_and_says_so(predictor):
     answer = predictor.predict(np.full((40, 64, 64), -1000, dtype=np.int16), (1.0, 1.0, 1.0))
     assert answer.findings.limitations == (Limitation.NO_LEVELS,)
     assert not answer.labels.any()
+    assert not answer.lesions.any()
 
 
 def test_what_is_no_volume_is_refused(predictor):
@@ -69,37 +86,51 @@ def test_what_is_no_volume_is_refused(predictor):
 
 
 class _Exhausted:
-    """A network on a device whose memory holds only so many slices."""
+    """An engine on a device whose memory holds only so many slices."""
 
     def __init__(self, inner, slices):
         self._inner = inner
         self._slices = slices
 
-    def predict_on_batch(self, stack):
+    def __call__(self, stack):
         if len(stack) > self._slices:
             raise MemoryError
-        return self._inner.predict_on_batch(stack)
+        return self._inner(stack)
 
 
 def test_half_the_batch_is_tried_when_memory_runs_out_and_then_a_transient_error_is_raised(predictor):
     hu = np.full((40, 64, 64), 40, dtype=np.int16)
-    tight = object.__new__(Predictor)
-    tight.bundle = predictor.bundle
-    tight._memory_errors = predictor._memory_errors
-    tight._network = _Exhausted(predictor._network, 4)
+    tight = copy.copy(predictor)
+    tight._levels = _Exhausted(predictor._levels, 4)
     assert tight.predict(hu, (1.0, 1.0, 1.0)).labels.shape == hu.shape
-    tight._network = _Exhausted(predictor._network, 0)
+    tight._levels = _Exhausted(predictor._levels, 0)
     with pytest.raises(PredictorOutOfMemory) as error:
         tight.predict(hu, (1.0, 1.0, 1.0))
     assert not error.value.permanent
 
 
-@pytest.mark.parametrize("changes", [{"decoder": (64, 48, 32, 8)}, {"encoder": "absent"}, {"decoder": (64, 48)}])
-def test_weights_that_do_not_fit_the_network_are_refused(changes):
+@pytest.mark.parametrize("stage", ["levels", "fractures"])
+@pytest.mark.parametrize("changes", [{"decoder": (64, 48, 8)}, {"encoder": "absent"}, {"decoder": (64, 48)}])
+def test_weights_that_do_not_fit_the_network_are_refused(changes, stage):
     bundle = load_bundle()
-    other = dataclasses.replace(bundle, metadata=dataclasses.replace(bundle.metadata, **changes))
+    network = dataclasses.replace(getattr(bundle.metadata, stage), **changes)
+    other = dataclasses.replace(bundle, metadata=dataclasses.replace(bundle.metadata, **{stage: network}))
     with pytest.raises(BundleError, match="do not fit"):
-        load_network(other)
+        load_networks(other)
+
+
+def test_both_runtimes_give_the_same_answer(demo, prediction):
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    keras_only = Predictor(load_bundle(), Runtime.KERAS)
+    assert isinstance(keras_only._levels, KerasEngine)
+    box = (slice(20, 120), slice(120, 392), slice(140, 372))
+    answers = [
+        one.predict(demo.hu[box], demo.spacing_mm) for one in (keras_only, Predictor(load_bundle(), Runtime.OPENVINO))
+    ]
+    assert (answers[0].labels == answers[1].labels).mean() > 0.9995
+    for one, other in zip(answers[0].findings.vertebrae, answers[1].findings.vertebrae, strict=True):
+        assert one.vertebra == other.vertebra
+        assert one.probability == pytest.approx(other.probability, abs=0.02)
 
 
 NECK = Path(__file__).parents[3] / "shared" / "data" / "visible-human-female-neck"
@@ -125,7 +156,9 @@ def test_every_visible_level_of_a_real_neck_that_training_never_saw_is_named_rig
         level: answer.labels[round(top - z) - 1 : round(top - z) + 2, y - 1 : y + 2, x - 1 : x + 2]
         for level, (x, y, z) in MIDDLES_MM.items()
     }
-    assert all((voxels == level).mean() > 0.9 for level, voxels in named.items())
+    assert all((voxels[voxels > 0] == level).all() for level, voxels in named.items()), "no other name there"
+    assert all((voxels == level).mean() > 0.75 for level, voxels in named.items())
+    assert not answer.findings.fractured, "the neck is intact"
     assert Limitation.CUT_LEVEL in answer.findings.limitations
     far_from_bone = ndimage.distance_transform_edt(hu <= 150)[answer.labels > 0] > 3
     assert far_from_bone.mean() < 0.02

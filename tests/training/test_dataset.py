@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from model.preprocess import PreprocessConfig
-from training.dataset import CASE_SHAPE, SliceConfig, SliceSampler, make_case
+from training.dataset import CASE_SHAPE, SliceConfig, SliceSampler, case_plan, make_case
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +27,14 @@ def test_batches_have_normalized_images_and_cervical_labels_only(cases):
     assert batch.images.max() <= np.float32(config.high_hu / 400)
     assert batch.levels.shape == (6, 96, 64)
     assert batch.levels.max() <= 7
-    assert batch.fracture.shape == (6, 96, 64, 1)
-    assert set(np.unique(batch.fracture)) <= {0, 1}
+
+
+def test_cases_have_seeds_of_their_own_and_mix_both_sources():
+    plan = case_plan(20, 0.65, 3)
+    assert [seed for seed, _ in plan] == list(range(3_000_000, 3_000_020))
+    assert sum(from_atlas for _, from_atlas in plan) == 13
+    assert 5 <= sum(from_atlas for _, from_atlas in plan[:10]) <= 8
+    assert not any(from_atlas for _, from_atlas in case_plan(5, 0.0, 1))
 
 
 def test_the_same_seed_draws_the_same_slices(cases):

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
-from training.fractures import Cut, Fracture, broken, random_fracture
+from model.findings import Vertebra
+from training.fractures import KINDS, Cut, Fracture, FractureKind, broken, plan_fracture, random_kind
 from training.shapes import Points, Spot
 from training.vertebrae import BUILDS, body, vertebra
+
+FLAT = np.zeros((1, 1, 1), np.float32)
 
 
 def grid() -> Points:
@@ -13,31 +16,70 @@ def grid() -> Points:
     return Points(axis[:, None, None], axis[None, :, None], axis[None, None, :])
 
 
+def made(cut: Cut | None = None, *, height_loss: float = 0.0):
+    fracture = Fracture(FractureKind.BURST, (cut,) if cut else (), height_loss)
+    return broken(body(BUILDS[5]), BUILDS[5], fracture, grid(), FLAT, 0.5)
+
+
 def test_a_gap_parts_the_bone_but_not_its_outline():
-    cut = Cut(Spot(0, 0, 0), Spot(0, 0, 1), Spot(0, 0, 0), gap_mm=3.0, radius_mm=30.0)
-    points = grid()
-    bone, outline, lesion = broken(
-        body(BUILDS[5]), BUILDS[5], Fracture((cut,)), points, np.zeros((1, 1, 1), np.float32)
-    )
-    assert outline[40, 40, 40] < 0 < bone[40, 40, 40]
-    assert lesion[40, 40, 40] == pytest.approx(0)
-    assert bone[40, 40, 46] < 0
+    result = made(Cut(Spot(0, 0, 0), Spot(0, 0, 1), Spot(0, 0, 0), gap_mm=3.0, radius_mm=30.0))
+    assert result.outline[40, 40, 40] < 0
+    assert result.cleft[40, 40, 40] == 1
+    assert result.lesion_mm[40, 40, 40] == pytest.approx(0)
+    assert result.cleft[40, 40, 46] == 0
+    assert (result.cleft == 1).any(axis=(0, 1)).sum() * 0.5 == pytest.approx(3.0, abs=0.6)
+
+
+def test_an_impacted_fracture_is_a_dense_band_without_a_gap():
+    result = made(Cut(Spot(0, 0, 0), Spot(1, 0, 0), Spot(0, 0, 0), gap_mm=3.0, radius_mm=30.0, impaction=0.6))
+    assert result.cleft[40, 40, 40] == pytest.approx(-0.6)
+    assert result.cleft.max() <= 0
+
+
+def test_the_fragment_behind_the_plane_moves():
+    whole = made()
+    moved = made(Cut(Spot(0, 0, 0), Spot(0, 0, 1), Spot(0, 4.0, 0), gap_mm=1.0, radius_mm=40.0))
+    front, kept = slice(0, 40), slice(44, None)
+    assert np.array_equal(moved.outline[:, :, front] < 0, whole.outline[:, :, front] < 0)
+    rows = [np.argwhere(result.outline[:, :, kept] < 0)[:, 1].mean() for result in (whole, moved)]
+    assert (rows[1] - rows[0]) * 0.5 == pytest.approx(4.0, abs=0.5)
 
 
 def test_compression_lowers_the_front_and_spares_the_back():
-    solid = body(BUILDS[5])
-    points = grid()
-    _, outline, _ = broken(solid, BUILDS[5], Fracture((), height_loss=0.4), points, np.zeros((1, 1, 1), np.float32))
-    whole = solid(points)
+    whole, lowered = made(), made(height_loss=0.4)
     front, back = 30, 52
-    assert (outline[:, front, 40] < 0).sum() < 0.75 * (whole[:, front, 40] < 0).sum()
-    assert (outline[:, back, 40] < 0).sum() > 0.95 * (whole[:, back, 40] < 0).sum()
+    assert (lowered.outline[:, front, 40] < 0).sum() < 0.75 * (whole.outline[:, front, 40] < 0).sum()
+    assert (lowered.outline[:, back, 40] < 0).sum() > 0.95 * (whole.outline[:, back, 40] < 0).sum()
 
 
-@pytest.mark.parametrize("label", range(1, 8))
-def test_every_level_has_fractures_of_its_own(label):
-    rng = np.random.default_rng(label)
-    _, build = vertebra(label, rng)
-    plans = [random_fracture(label, build, rng) for _ in range(20)]
-    assert all(plan.cuts for plan in plans)
-    assert all(1.0 < cut.gap_mm < 4.0 for plan in plans for cut in plan.cuts)
+@pytest.mark.parametrize(("level", "kind"), [(level, kind) for level in Vertebra for kind in KINDS[level]])
+def test_every_kind_of_every_level_breaks_its_bone(level, kind):
+    rng = np.random.default_rng(int(level))
+    solid, build = vertebra(int(level), rng)
+    axes = (np.arange(-45, 45, 1.0), np.arange(-25, 60, 1.0), np.arange(-45, 45, 1.0))
+    w, v, u = (axis.astype(np.float32) for axis in axes)
+    points = Points(w[:, None, None], v[None, :, None], u[None, None, :])
+    hit = 0
+    for _ in range(4):
+        plan = plan_fracture(kind, build, rng)
+        assert plan.kind is kind
+        result = broken(solid, build, plan, points, FLAT, 1.0)
+        hit += int(((result.lesion_mm < 2) & (result.outline < 0)).sum() >= 20)
+    assert hit >= 3
+
+
+def test_kinds_are_drawn_from_those_a_level_is_known_for_and_all_of_them():
+    rng = np.random.default_rng(5)
+    for level in Vertebra:
+        assert {random_kind(level, rng) for _ in range(200)} == set(KINDS[level])
+    assert {kind for kinds in KINDS.values() for kind in kinds} == set(FractureKind)
+
+
+def test_gaps_and_displacements_are_varied():
+    rng = np.random.default_rng(6)
+    cuts = [cut for _ in range(80) for cut in plan_fracture(FractureKind.BURST, BUILDS[5], rng).cuts]
+    gaps, moves = np.array([cut.gap_mm for cut in cuts]), np.array([np.linalg.norm(cut.moved) for cut in cuts])
+    assert gaps.min() < 1.0
+    assert 0.7 < gaps.min() <= gaps.max() < 3.3 < 4 * gaps.min() + 1
+    assert (moves < 0.5).mean() > 0.2
+    assert moves.max() > 1.5

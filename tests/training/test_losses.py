@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from keras import ops
 
-from training.losses import fracture_loss, level_loss, paper_fracture_loss, paper_level_loss
+from training.losses import (
+    fracture_loss,
+    fracture_mask_loss,
+    level_loss,
+    paper_level_loss,
+    paper_mask_loss,
+    slice_loss,
+)
 
 
 def levels_truth() -> np.ndarray:
@@ -24,7 +31,7 @@ def test_the_right_levels_cost_least(loss):
     assert np.isfinite(values).all()
 
 
-@pytest.mark.parametrize("loss", [fracture_loss, paper_fracture_loss])
+@pytest.mark.parametrize("loss", [fracture_mask_loss, paper_mask_loss])
 def test_the_right_fracture_costs_least(loss):
     truth = (levels_truth() == 3)[..., None].astype(np.uint8)
     answers = [truth.astype(np.float32), np.full(truth.shape, 0.5, np.float32), 1 - truth.astype(np.float32)]
@@ -35,4 +42,14 @@ def test_the_right_fracture_costs_least(loss):
 
 def test_slices_without_any_fracture_can_still_be_perfect():
     nothing = np.zeros((1, 8, 8, 1), dtype=np.float32)
-    assert float(ops.convert_to_numpy(fracture_loss(nothing, nothing))) == pytest.approx(0, abs=1e-4)
+    assert float(ops.convert_to_numpy(fracture_mask_loss(nothing, nothing))) == pytest.approx(0, abs=1e-4)
+
+
+def test_vertebrae_and_slices_are_judged_by_binary_cross_entropy():
+    truth = np.array([[1.0], [0.0]], dtype=np.float32)
+    half = np.full((2, 1), 0.5, dtype=np.float32)
+    assert float(ops.convert_to_numpy(fracture_loss(truth, half))) == pytest.approx(np.log(2), abs=1e-4)
+    assert float(ops.convert_to_numpy(slice_loss(truth, np.zeros((2, 1), np.float32)))) == pytest.approx(
+        np.log(2), abs=1e-4
+    )
+    assert float(ops.convert_to_numpy(slice_loss(truth, np.array([[9.0], [-9.0]], np.float32)))) < 1e-3

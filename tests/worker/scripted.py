@@ -60,7 +60,7 @@ class ReadsTheBoxes:
     calls: int = 0
 
     def predict(self, hu: NDArray[np.int16], spacing_mm: tuple[float, float, float]) -> "BoxPrediction":
-        """Label the boxes; C5 is fractured."""
+        """Label the boxes; C5 is fractured in its right half, where the network also looked."""
         self.calls += 1
         self.before()
         labels = np.where((hu >= 600) & (hu <= 660), (hu - 590) // 10, 0).astype(np.uint8)
@@ -72,7 +72,10 @@ class ReadsTheBoxes:
             for v in Vertebra
             if (labels == v).any()
         ]
-        return BoxPrediction(labels, StudyFindings(tuple(found), 0.9, 0.5))
+        lesions = np.where(labels == Vertebra.C5, labels, np.uint8(0))
+        lesions[:, :, hu.shape[2] // 2 :] = 0
+        activation = np.where(lesions > 0, np.uint8(200), np.uint8(0))
+        return BoxPrediction(labels, StudyFindings(tuple(found), 0.9, 0.5), lesions, activation)
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ class BoxPrediction:
 
     labels: NDArray[np.uint8]
     findings: StudyFindings
+    lesions: NDArray[np.uint8]
+    activation: NDArray[np.uint8]
     seconds: dict[str, float] = field(default_factory=dict)
 
 

@@ -42,6 +42,7 @@ def test_every_field_can_be_set_from_its_variable():
         "CSPINE_QUIET_SECONDS": "2.5",
         "CSPINE_MIN_FREE_BYTES": "512MiB",
         "CSPINE_DEVICE_UID": "1.2.840.1",
+        "CSPINE_RUNTIME": "Keras",
         "CSPINE_LOG_LEVEL": "debug",
     }
     settings = Settings.from_environment(environ)
@@ -51,6 +52,7 @@ def test_every_field_can_be_set_from_its_variable():
     assert settings.effective_database_url == "postgresql://u:p@db/cspine"
     assert settings.quiet_seconds == 2.5
     assert settings.min_free_bytes == 512 * 1024**2
+    assert settings.runtime == "keras"
     assert settings.log_level == "DEBUG"
     assert settings.spool_dir == Path("/srv/neck/spool")
 
@@ -72,6 +74,7 @@ def test_every_field_can_be_set_from_its_variable():
         ("MIN_FREE_BYTES", "plenty"),
         ("DEVICE_UID", "1.02"),
         ("LOG_LEVEL", "chatty"),
+        ("RUNTIME", "torch"),
         ("MAX_ATTEMPTS", "0"),
         ("READING_MEMORY_BYTES", "1MiB"),
     ],
