@@ -137,6 +137,12 @@ def compiled_fractures(config: FitConfig, data: CropData) -> Any:
     return network
 
 
+def matched(data: CropData, network: Any) -> CropData:
+    """The same crops with truth as fine as this network's mask."""
+    rows, columns = network.output["mask"].shape[2:4]
+    return replace(data, sample=replace(data.sample, mask_shape=(int(rows), int(columns))))
+
+
 def fit_levels(config: FitConfig, data: LevelData | None = None) -> Path:
     """Train the level network; returns the file of the last weights, a record of the run lies beside it."""
     data = data or LevelData()
@@ -152,8 +158,7 @@ def fit_fractures(config: FitConfig, data: CropData) -> Path:
     """Train the fracture network on prepared crops; returns the file of the last weights."""
     keras.utils.set_random_seed(config.seed)
     network = compiled_fractures(config, data)
-    rows, columns = network.output["mask"].shape[2:4]
-    data = replace(data, sample=replace(data.sample, mask_shape=(int(rows), int(columns))))
+    data = matched(data, network)
     contents = [json.loads((folder / "crops.json").read_text(encoding="utf-8")) for folder in data.folders]
     record: dict[str, object] = {
         "stage": "fractures",

@@ -156,8 +156,7 @@ def test_every_visible_level_of_a_real_neck_that_training_never_saw_is_named_rig
         level: answer.labels[round(top - z) - 1 : round(top - z) + 2, y - 1 : y + 2, x - 1 : x + 2]
         for level, (x, y, z) in MIDDLES_MM.items()
     }
-    assert all((voxels[voxels > 0] == level).all() for level, voxels in named.items()), "no other name there"
-    assert all((voxels == level).mean() > 0.75 for level, voxels in named.items())
+    assert all((voxels == level).mean() > 0.9 for level, voxels in named.items())
     assert not answer.findings.fractured, "the neck is intact"
     assert Limitation.CUT_LEVEL in answer.findings.limitations
     far_from_bone = ndimage.distance_transform_edt(hu <= 150)[answer.labels > 0] > 3

@@ -22,6 +22,7 @@ from training.fit import (
     compiled_levels,
     crop_batches,
     learning_rate,
+    matched,
 )
 from training.start import load_start, transfer_layers
 
@@ -89,7 +90,7 @@ def test_the_fracture_network_learns_a_plain_line(tmp_path, crops, encoder):
     config = FitConfig(tmp_path / "run", network_of("fractures", encoder), learning_rate=2e-3)
     data = CropData((crops,), sample=SampleConfig(slices=4))
     network = compiled_fractures(config, data)
-    batches = crop_batches(data, 4, 1)
+    batches = crop_batches(matched(data, network), 4, 1)
     losses = [float(np.ravel(network.train_on_batch(*next(batches)))[-1]) for _ in range(25)]
     assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
 
