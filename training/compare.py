@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from model.findings import StudyFindings
 from training.contenders import CONTENDERS, Contender
 from training.crop_sampler import crop_images, read_shard
+from training.figures import Estimate, Share, fracture_statistics, mean_interval, share
 from training.fractures import FractureKind
-from training.statistics import Estimate, Share, fracture_statistics, mean_interval, share
 from training.tables import estimate_text, markdown_table, share_text
 
 logger = logging.getLogger(__name__)

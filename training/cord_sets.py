@@ -17,8 +17,8 @@ from scipy import ndimage
 from model.errors import UnusableVolume
 from model.findings import Limitation, Vertebra
 from training.evaluate import VolumePredictor
+from training.figures import Estimate, Share, mean_interval, share
 from training.judging import Answer
-from training.statistics import Estimate, Share, mean_interval, share
 
 LOG = logging.getLogger(__name__)
 FOLDER = "openkbp-sample"

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from model.findings import Limitation, Vertebra
-from training.fractures import FractureKind
-from training.judging import StudyResult
-from training.statistics import (
+from training.figures import (
     Estimate,
     Exam,
     FractureStatistics,
@@ -23,6 +21,8 @@ from training.statistics import (
     rsna_loss,
     share,
 )
+from training.fractures import FractureKind
+from training.judging import StudyResult
 
 
 @dataclass(frozen=True, slots=True)

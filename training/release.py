@@ -21,8 +21,8 @@ from model.predictor import BATCH
 from training.crop_cases import RECORD_FILE
 from training.crop_sampler import CropCase, crop_images, read_shard
 from training.export import BundleSpec, Thresholds, choose_thresholds, export_bundle, fit_logistic
+from training.figures import auc
 from training.fit import STATE_FILE, WEIGHTS_FILE
-from training.statistics import auc
 
 STUDIES = 4000
 STUDY_SEED = 800

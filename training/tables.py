@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from model.findings import Vertebra
 from training.cord_sets import CordEvaluation
 from training.evaluation import Evaluation
+from training.figures import Estimate, Share, constant_rsna_loss, rsna_loss
 from training.fractures import FractureKind
 from training.real_sets import RealResult
-from training.statistics import Estimate, Share, constant_rsna_loss, rsna_loss
 
 Rows = Mapping[str, Evaluation]
 """What is measured, by the name of its row."""

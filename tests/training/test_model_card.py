@@ -25,10 +25,10 @@ from training import synthetic_sets
 from training.commands_evaluate import evaluate as command
 from training.cord_sets import CordEvaluation, CordScan, judge_scan
 from training.evaluate import StudySet, evaluate
+from training.figures import Estimate, Share
 from training.measure import DataSets, measure
 from training.model_card import BEGIN, END, CardError, Measured, main_values, measured_text, write_card
 from training.real_sets import RealVolume, judge_real
-from training.statistics import Estimate, Share
 from training.tables import estimate_text, markdown_table, share_text
 
 CARD = PROJECT / "model" / "MODEL_CARD.md"

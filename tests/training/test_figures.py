@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.statistics import (
+from training.figures import (
     Exam,
     auc,
     auc_interval,
