@@ -116,7 +116,7 @@ class Predictor:
         clock.lap("levels")
         found = solve_levels(levels, prepared.hu, prepared.spacing_mm, metadata.naming)
         labels = restore_labels(found.labels, prepared)
-        labels, found = _kept(labels, found)
+        found = _kept(labels, found)
         clock.lap("naming")
         judged = self.judge(level_crops(hu, labels, spacing_mm, metadata.crops))
         clock.lap("fractures")
@@ -213,11 +213,11 @@ def _run(engine: Engine, stack: Stack, count: int, batch: int) -> list[Answered]
     return answers
 
 
-def _kept(labels: NDArray[np.uint8], found: Levels) -> tuple[NDArray[np.uint8], Levels]:
-    """Levels and label map on the source grid agree: a level that a coarse grid loses is not found."""
+def _kept(labels: NDArray[np.uint8], found: Levels) -> Levels:
+    """The levels that the label map on the source grid holds: one that a coarse grid loses is not found."""
     there = np.bincount(labels.ravel(), minlength=len(Vertebra) + 1) > 0
     kept = tuple(level for level in found.found if there[level])
-    return labels, Levels(found.labels, kept, found.cut & frozenset(kept))
+    return Levels(found.labels, kept, found.cut & frozenset(kept))
 
 
 def explanation(
@@ -235,12 +235,11 @@ def explanation(
         if one.crop.level not in suspected:
             continue
         box = boxes[one.crop.level]
-        wide = (
-            slice(max(0, box[0].start - LESION_REACH_VOXELS), box[0].stop + LESION_REACH_VOXELS),
-            slice(max(0, box[1].start - LESION_REACH_VOXELS), box[1].stop + LESION_REACH_VOXELS),
-            slice(max(0, box[2].start - LESION_REACH_VOXELS), box[2].stop + LESION_REACH_VOXELS),
+        first, second, third = (
+            slice(max(0, part.start - LESION_REACH_VOXELS), min(part.stop + LESION_REACH_VOXELS, size))
+            for part, size in zip(box, labels.shape, strict=True)
         )
-        wide = tuple(slice(part.start, min(part.stop, size)) for part, size in zip(wide, labels.shape, strict=True))  # type: ignore[assignment]
+        wide = (first, second, third)
         mine = (labels[wide] == one.crop.level) | (labels[wide] == 0)
         shown = restored(one.mask, one.crop, wide)
         level = min(LESION_FROM, 0.8 * float(shown[mine].max(initial=0.0)))
