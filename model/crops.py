@@ -1,4 +1,4 @@
-"""A crop around each vertebra for the fracture network, and its maps back on the source grid (pure: numpy).
+"""A crop around each vertebra for the fracture network, and its maps back on the source grid (pure: numpy and scipy).
 
 Arrays are (slice, row, column) in the standard frame. A crop is axis-aligned and centred on its level's mask. Its four
 channels are the slice above, the slice itself, the slice below, and the share of the level in each pixel: the mask
@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
+from model.findings import Vertebra
 from model.preprocess import Field, PreprocessConfig, Spacing, Volume, normalize
 
 CROP_CHANNELS = 4
@@ -79,17 +81,8 @@ class Crop:
 
 def level_boxes(labels: NDArray[np.uint8]) -> Mapping[int, Box]:
     """The smallest box around each level (1..7) that has a voxel."""
-    boxes: dict[int, Box] = {}
-    present = np.flatnonzero(np.bincount(labels.ravel(), minlength=8)[1:8]) + 1
-    for level in (int(number) for number in present):
-        mine = labels == level
-        spans = [np.flatnonzero(mine.any(axis=tuple(k for k in range(3) if k != axis))) for axis in range(3)]
-        boxes[level] = (
-            slice(int(spans[0][0]), int(spans[0][-1]) + 1),
-            slice(int(spans[1][0]), int(spans[1][-1]) + 1),
-            slice(int(spans[2][0]), int(spans[2][-1]) + 1),
-        )
-    return boxes
+    found = ndimage.find_objects(labels, max_label=len(Vertebra))
+    return {level: box for level, box in enumerate(found, start=1) if box is not None}
 
 
 def sampling(count: int, at: NDArray[np.float64], step: float) -> tuple[slice, Field]:

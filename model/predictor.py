@@ -129,8 +129,8 @@ class Predictor:
         self, found: Levels, judged: Sequence[Judged], hu: Volume, labels: NDArray[np.uint8], spacing_mm: Spacing
     ) -> StudyFindings:
         voxel_mm3 = float(np.prod(spacing_mm))
-        counts = np.bincount(labels.ravel(), minlength=len(Vertebra) + 1)
-        volumes = {level: float(counts[level]) * voxel_mm3 for level in found.found}
+        boxes = level_boxes(labels)
+        volumes = {level: float(np.count_nonzero(labels[boxes[level]] == level)) * voxel_mm3 for level in found.found}
         scores = {Vertebra(one.crop.level): one.score for one in judged}
         answer = findings(found, scores, volumes, self.bundle.metadata.calibration)
         return answer.with_limitations(*limitations(found, spacing_mm[0]), *limitations_of(hu, spacing_mm, labels))
@@ -168,14 +168,14 @@ def level_probabilities(
 ) -> NDArray[np.float16]:
     """Level probabilities (slice, row, column, 8) at network spacing from every sagittal slice."""
     height, width, count = prepared.field.shape
-    levels = np.zeros((height, width, count, len(Vertebra) + 1), dtype=np.float16)
+    levels = np.empty((count, height, width, len(Vertebra) + 1), dtype=np.float16)
 
     def stack(wanted: NDArray[np.intp]) -> Field:
         return sagittal_stack(prepared.field, wanted, config)
 
     for wanted, answer in _batches(engine, stack, count, memory_errors):
-        levels[:, :, wanted] = answer["levels"][: len(wanted), :height, :width].transpose(1, 2, 0, 3)
-    return levels
+        levels[wanted] = answer["levels"][: len(wanted), :height, :width]
+    return levels.transpose(1, 2, 0, 3)
 
 
 def _batches(engine: Engine, stack: Stack, count: int, memory_errors: MemoryErrors) -> list[Answered]:
@@ -215,8 +215,8 @@ def _run(engine: Engine, stack: Stack, count: int, batch: int) -> list[Answered]
 
 def _kept(labels: NDArray[np.uint8], found: Levels) -> Levels:
     """The levels that the label map on the source grid holds: one that a coarse grid loses is not found."""
-    there = np.bincount(labels.ravel(), minlength=len(Vertebra) + 1) > 0
-    kept = tuple(level for level in found.found if there[level])
+    there = level_boxes(labels)
+    kept = tuple(level for level in found.found if level in there)
     return Levels(found.labels, kept, found.cut & frozenset(kept))
 
 

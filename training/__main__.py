@@ -55,6 +55,9 @@ def _network(stage: str, encoder: str, weights: str) -> NetworkConfig:
 @click.option("--atlas", type=FOLDER, help=ATLAS_HELP)
 @click.option("--cases", default=160, show_default=True, help="Synthetic cases (levels).")
 @click.option("--crops", type=FOLDER, multiple=True, help="Folder of `crops` (fractures); may be given again.")
+@click.option("--patch", type=int, help="Rows and columns of pieces of the crops to begin with; else whole crops.")
+@click.option("--slices", default=8, show_default=True, help="Slices of each vertebra in a step (fractures).")
+@click.option("--least-contrast", type=float, help="Leave out fractures that stand out less from their bone.")
 @click.option("--steps", default=1800, show_default=True, help="Training steps.")
 @click.option("--seconds", type=float, help="End after this time, if the steps are not over before.")
 @click.option("--batch", default=16, show_default=True, help="Slices (levels) or vertebrae (fractures) a step.")
@@ -71,6 +74,9 @@ def fit(  # noqa: PLR0913, PLR0917 -- one parameter an option
     atlas: Path | None,
     cases: int,
     crops: tuple[Path, ...],
+    patch: int | None,
+    slices: int,
+    least_contrast: float | None,
     paper: bool,  # noqa: FBT001 -- a flag
     **numbers: float | int | Path | None,
 ) -> None:
@@ -79,6 +85,7 @@ def fit(  # noqa: PLR0913, PLR0917 -- one parameter an option
         raise click.UsageError("--crops is missing: make them first with `python -m training crops`")
     network = _network(stage, encoder, weights)
     from training import fit as fitting  # noqa: PLC0415 -- Keras takes seconds to import; --help should not
+    from training.crop_sampler import SampleConfig  # noqa: PLC0415 -- as above
 
     recipe = fitting.Recipe.PAPER if paper else fitting.Recipe.DICE
     config = fitting.FitConfig(output=output, network=network, recipe=recipe, **numbers)  # type: ignore[arg-type]  # click's types
@@ -86,7 +93,8 @@ def fit(  # noqa: PLR0913, PLR0917 -- one parameter an option
         if stage == "levels":
             fitting.fit_levels(config, fitting.LevelData(atlas=atlas, cases=cases))
         else:
-            fitting.fit_fractures(config, fitting.CropData(crops))
+            sample = SampleConfig(slices=slices, patch=patch, least_contrast=least_contrast)
+            fitting.fit_fractures(config, fitting.CropData(crops, sample=sample))
     except ValueError as error:
         raise click.ClickException(str(error)) from error
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.findings import StudyFindings
+from model.findings import StudyFindings, Vertebra
 from training.contenders import CONTENDERS, Contender
-from training.crop_sampler import crop_images, read_shard
+from training.crop_sampler import read_shard
 from training.figures import Estimate, Share, fracture_statistics, mean_interval, share
 from training.fractures import FractureKind
 from training.tables import estimate_text, markdown_table, share_text
@@ -134,14 +134,14 @@ def _steps(run: Path) -> int:
 
 def _level_figures(network: Any, plan: Comparison) -> dict[str, Any]:
     """Dice and names on synthetic studies of test seeds."""
-    from model.engine import Runtime, build_engine  # noqa: PLC0415 -- as above
+    from model.engine import build_engine, default_runtime  # noqa: PLC0415 -- as above
     from model.naming import NamingConfig, solve_levels  # noqa: PLC0415 -- as above
     from model.predictor import level_probabilities  # noqa: PLC0415 -- as above
     from model.preprocess import PreprocessConfig, prepare, restore_labels  # noqa: PLC0415 -- as above
     from training.judging import judge  # noqa: PLC0415 -- as above
     from training.synthetic_sets import synthetic_set  # noqa: PLC0415 -- as above
 
-    engine = build_engine(network, Runtime.KERAS)
+    engine = build_engine(network, default_runtime())
     dice: list[float] = []
     right: list[bool] = []
     seconds: list[float] = []
@@ -165,20 +165,12 @@ def _level_figures(network: Any, plan: Comparison) -> dict[str, Any]:
 
 def _fracture_figures(network: Any, plan: Comparison) -> dict[str, Any]:
     """Fractures on crops of other seeds: every other one sets the threshold, the rest is measured."""
-    import keras  # noqa: PLC0415 -- as above
+    from training.release import crop_scores  # noqa: PLC0415 -- as above
 
     cases = [case for path in sorted(plan.test_crops.glob("*.npz")) for case in read_shard(path)]
-    scores, seconds = [], []
-    for case in cases:
-        images = crop_images(case)
-        started = time.perf_counter()
-        features = np.concatenate(
-            [network.slices.predict_on_batch(images[k : k + 8])["features"] for k in range(0, len(images), 8)]
-        )
-        answer = keras.ops.convert_to_numpy(network.pooling(features[None], training=False))
-        seconds.append(time.perf_counter() - started)
-        scores.append(float(answer.ravel()[0]))
-    values, truth = np.array(scores), np.array([bool(case.kind) for case in cases])
+    started = time.perf_counter()
+    values, truth = crop_scores(network, cases), np.array([bool(case.kind) for case in cases])
+    seconds = (time.perf_counter() - started) / len(cases)
     numbers = np.arange(len(cases)) // 2  # two paintings of one anatomy are one case
     tuned = numbers % 2 == 0
     threshold = float(np.quantile(values[tuned & ~truth], SPECIFIC, method="higher")) + 1e-6
@@ -193,7 +185,7 @@ def _fracture_figures(network: Any, plan: Comparison) -> dict[str, Any]:
         "specificity": _json(found.specificity),
         "auc": _json(found.auc),
         "kinds": hits,
-        "fracture_seconds": 7 * float(np.median(seconds)),
+        "fracture_seconds": len(Vertebra) * seconds,
     }
 
 

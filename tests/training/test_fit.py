@@ -52,13 +52,18 @@ def crops(tmp_path):
 def test_fit_and_export_make_a_bundle_that_loads(tmp_path, crops):
     runner = CliRunner()
     common = ["--encoder", "compact", "--steps", "3", "--batch", "2"]
-    for stage, more in (("levels", ["--cases", "2"]), ("fractures", ["--crops", str(crops)])):
-        output = ["--stage", stage, "--output", str(tmp_path / stage)]
+    pieces = ["--crops", str(crops), "--patch", "48", "--slices", "2", "--least-contrast", "0.2"]
+    goes_on = ["--crops", str(crops), "--slices", "3", "--start", str(tmp_path / "pieces" / "latest.weights.h5")]
+    for name, more in (("levels", ["--cases", "2"]), ("pieces", pieces), ("fractures", goes_on)):
+        stage = "levels" if name == "levels" else "fractures"
+        output = ["--stage", stage, "--output", str(tmp_path / name)]
         done = runner.invoke(main, ["fit", *output, *common, *more], catch_exceptions=False)
         assert done.exit_code == 0, done.output
-        record = json.loads((tmp_path / stage / "training.json").read_text())
+        record = json.loads((tmp_path / name / "training.json").read_text())
         assert record["step"] == 3
         assert record["stage"] == stage
+    assert record["sample"]["patch"] is None
+    assert record["continues"]["sample"]["patch"] == 48, "a run tells of the run that it goes on from"
     options = ["--levels", str(tmp_path / "levels"), "--fractures", str(tmp_path / "fractures"), "--crops", str(crops)]
     done = runner.invoke(main, ["export", *options, "--output", str(tmp_path / "bundle"), "--name", "tiny"])
     assert done.exit_code == 0, done.output
