@@ -15,7 +15,10 @@ from model.engine import KerasEngine, Runtime
 from model.errors import BundleError, PredictorOutOfMemory, UnusableVolume
 from model.findings import Limitation, Vertebra
 from model.predictor import Predictor, load_networks
-from training.phantom import demo_phantom
+from tests.training.made_once import demo_study
+
+PART = (slice(20, 120), slice(160, 352), slice(150, 362))
+"""The demo study from above C1 to within C5, without most of the air around the neck."""
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +28,23 @@ def predictor():
 
 @pytest.fixture(scope="module")
 def demo():
-    return demo_phantom()
+    return demo_study()
 
 
 @pytest.fixture(scope="module")
 def prediction(predictor, demo):
     return predictor.predict(demo.hu, demo.spacing_mm)
+
+
+@pytest.fixture(scope="module")
+def part(predictor, demo):
+    return predictor.predict(demo.hu[PART], demo.spacing_mm)
+
+
+def grown(mask, voxels):
+    """The box of all that is true, so many voxels larger on every side."""
+    (box,) = ndimage.find_objects(mask.astype(np.uint8))
+    return tuple(slice(max(0, side.start - voxels), side.stop + voxels) for side in box)
 
 
 def test_all_seven_levels_of_the_demo_study_are_right(demo, prediction):
@@ -50,7 +64,8 @@ def test_exactly_the_fractured_level_of_the_demo_study_is_reported(demo, predict
 def test_the_fracture_of_the_demo_study_is_explained_where_it_is(demo, prediction):
     """The mask lies in the fractured level and on the true lesion, the activation map in the level's crop."""
     assert set(np.unique(prediction.lesions)) == {0, *(int(level) for level in demo.fractured)}
-    hit = ndimage.binary_dilation(demo.fracture, iterations=3)
+    hit, box = np.zeros_like(demo.fracture), grown(demo.fracture, 4)
+    hit[box] = ndimage.binary_dilation(demo.fracture[box], iterations=3)
     assert hit[prediction.lesions > 0].mean() > 0.5
     assert prediction.activation.dtype == np.uint8
     assert prediction.activation.max() == 255
@@ -67,10 +82,12 @@ def test_a_study_of_two_hundred_slices_takes_seconds_and_little_memory(predictio
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 3_500_000, "KiB, with the phantom's own arrays"
 
 
-def test_the_same_volume_gives_the_same_answer(predictor, demo, prediction):
-    again = predictor.predict(demo.hu.astype(np.float32), demo.spacing_mm)
-    assert again.findings == prediction.findings
-    assert np.array_equal(again.labels, prediction.labels)
+def test_the_same_volume_gives_the_same_answer(predictor, demo, part):
+    again = predictor.predict(demo.hu[PART].astype(np.float32), demo.spacing_mm)
+    assert again.findings == part.findings
+    assert len(part.findings.vertebrae) >= 4
+    for name in ("labels", "lesions", "activation"):
+        assert np.array_equal(getattr(again, name), getattr(part, name))
 
 
 def test_a_volume_without_a_neck_has_no_levels_and_says_so(predictor):
@@ -119,16 +136,15 @@ def test_weights_that_do_not_fit_the_network_are_refused(changes, stage):
         load_networks(other)
 
 
-def test_both_runtimes_give_the_same_answer(demo, prediction):
+def test_both_runtimes_give_the_same_answer(predictor, demo, part):
     pytest.importorskip("openvino", reason="OpenVINO is not installed")
     keras_only = Predictor(load_bundle(), Runtime.KERAS)
     assert isinstance(keras_only._levels, KerasEngine)
-    box = (slice(20, 120), slice(120, 392), slice(140, 372))
-    answers = [
-        one.predict(demo.hu[box], demo.spacing_mm) for one in (keras_only, Predictor(load_bundle(), Runtime.OPENVINO))
-    ]
-    assert (answers[0].labels == answers[1].labels).mean() > 0.9995
-    for one, other in zip(answers[0].findings.vertebrae, answers[1].findings.vertebrae, strict=True):
+    expected = keras_only.predict(demo.hu[PART], demo.spacing_mm)
+    if predictor._levels.runtime is not Runtime.OPENVINO:
+        part = Predictor(load_bundle(), Runtime.OPENVINO).predict(demo.hu[PART], demo.spacing_mm)
+    assert (expected.labels == part.labels).mean() > 0.9995
+    for one, other in zip(expected.findings.vertebrae, part.findings.vertebrae, strict=True):
         assert one.vertebra == other.vertebra
         assert one.probability == pytest.approx(other.probability, abs=0.02)
 
@@ -159,5 +175,6 @@ def test_every_visible_level_of_a_real_neck_that_training_never_saw_is_named_rig
     assert all((voxels == level).mean() > 0.9 for level, voxels in named.items())
     assert not answer.findings.fractured, "the neck is intact"
     assert Limitation.CUT_LEVEL in answer.findings.limitations
-    far_from_bone = ndimage.distance_transform_edt(hu <= 150)[answer.labels > 0] > 3
+    box = grown(answer.labels > 0, 5)
+    far_from_bone = ndimage.distance_transform_edt(hu[box] <= 150)[answer.labels[box] > 0] > 3
     assert far_from_bone.mean() < 0.02

@@ -6,7 +6,6 @@ from click.testing import CliRunner
 from training.__main__ import main
 from training.compare import Comparison, table_of
 from training.contenders import CONTENDERS
-from training.crop_cases import CropPlan, make_crops
 
 
 def figures(name: str) -> dict[str, object]:
@@ -49,19 +48,11 @@ def test_an_unknown_contender_is_named_with_those_that_are_known(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_plain_cnn_is_trained_and_measured_for_real(tmp_path):
-    for name, seed in (("crops", 5), ("test", 6)):
-        make_crops(CropPlan(tmp_path / name, anatomies=14, seed=seed))
-    options = [
-        "--output",
-        str(tmp_path / "out"),
-        "--crops",
-        str(tmp_path / "crops"),
-        "--test-crops",
-        str(tmp_path / "test"),
-    ]
+def test_the_plain_cnn_is_trained_and_measured_for_real(tmp_path, made_crops):
+    crops = str(made_crops[0].output)
+    options = ["--output", str(tmp_path / "out"), "--crops", crops, "--test-crops", crops, "--seconds", "2"]
     name = next(one.name for one in CONTENDERS if not one.names_levels)
-    done = CliRunner().invoke(main, ["compare", *options, "--seconds", "5", "--only", name], catch_exceptions=False)
+    done = CliRunner().invoke(main, ["compare", *options, "--only", name], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert f"| {name} |" in done.output
     assert (tmp_path / "out" / "table.md").read_text() == done.output

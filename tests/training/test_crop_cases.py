@@ -7,7 +7,7 @@ import pytest
 
 from model.crops import CropConfig, level_crops
 from model.findings import Vertebra
-from training.crop_cases import CropPlan, cut_case, local_anatomy, make_crops, synthetic_crops
+from training.crop_cases import CropPlan, cut_case, local_anatomy, synthetic_crops
 from training.crop_sampler import CropCase, CropSampler, SampleConfig, read_shard, resized_mask, write_shard
 
 
@@ -77,8 +77,8 @@ def test_without_both_kinds_of_crops_nothing_is_trained(tmp_path):
 
 def test_a_synthetic_crop_has_its_truth_on_its_level():
     plan = CropPlan(output=None, fractured_share=1.0)  # type: ignore[arg-type]  # nothing is written
-    seed = next(seed for seed in range(40) if (made := synthetic_crops(seed, None, plan)) and made[0].kind)
-    first, second = synthetic_crops(seed, None, plan)
+    made = ((seed, synthetic_crops(seed, None, plan)) for seed in range(40))
+    seed, (first, second) = next((seed, crops) for seed, crops in made if crops and crops[0].kind)
     assert first.kind == second.kind
     assert np.array_equal(first.mask, second.mask), "two paintings of one anatomy"
     assert not np.array_equal(first.shown, second.shown)
@@ -101,11 +101,10 @@ def test_a_crop_is_cut_as_in_serving():
 
 
 @pytest.mark.slow
-def test_crops_are_made_in_processes_and_recorded(tmp_path):
-    plan = CropPlan(tmp_path / "crops", anatomies=3, seed=7)
-    count = make_crops(plan, processes=2)
+def test_crops_are_made_in_processes_and_recorded(made_crops):
+    plan, count = made_crops
     cases = [one for path in sorted(plan.output.glob("*.npz")) for one in read_shard(path)]
     assert len(cases) == count >= 4
     record = json.loads((plan.output / "crops.json").read_text())
     assert record["count"] == count
-    assert record["seed"] == 7
+    assert record["seed"] == plan.seed

@@ -1,15 +1,9 @@
 """Training slices look like network input and carry the truth of their middle channel."""
 
 import numpy as np
-import pytest
 
 from model.preprocess import PreprocessConfig
-from training.dataset import CASE_SHAPE, SliceConfig, SliceSampler, case_plan, make_case
-
-
-@pytest.fixture(scope="module")
-def cases():
-    return [make_case(seed, None) for seed in (1, 2)]
+from training.dataset import CASE_SHAPE, SliceConfig, SliceSampler, case_plan
 
 
 def test_a_case_has_the_shape_that_slices_are_cut_from(cases):

@@ -13,7 +13,7 @@ from model.encoders import Encoder, NetworkConfig, compact_config, network_of
 from model.network import build_fracture_network, build_unet
 from training.__main__ import main
 from training.crop_sampler import CropCase, SampleConfig, write_shard
-from training.dataset import SliceConfig, SliceSampler, make_case
+from training.dataset import SliceConfig, SliceSampler
 from training.fit import (
     CropData,
     FitConfig,
@@ -75,12 +75,12 @@ def test_fit_and_export_make_a_bundle_that_loads(tmp_path, crops):
 
 
 @pytest.mark.slow
-def test_the_papers_recipe_trains_the_inception_resnet_v2_u_net(tmp_path):
+def test_the_papers_recipe_trains_the_inception_resnet_v2_u_net(tmp_path, cases):
     """SGD and binary cross-entropy on one batch of a phantom's slices: the loss falls, encoder and decoder move."""
     config = FitConfig(tmp_path, NetworkConfig(), recipe=Recipe.PAPER, learning_rate=0.01, batch=2)
     network = compiled_levels(config)
     assert isinstance(network.optimizer, keras.optimizers.SGD)
-    slices = SliceSampler([make_case(1, None)], SliceConfig(), np.random.default_rng(1))
+    slices = SliceSampler(cases[:1], SliceConfig(), np.random.default_rng(1))
     batch = next(iter(slices.batches(2)))
     images, truth = batch.images[:, 32:96, 32:96], {"levels": batch.levels[:, 32:96, 32:96]}
     first_kernel = network.get_layer("encoder").weights[0].numpy().copy()

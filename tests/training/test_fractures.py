@@ -1,7 +1,10 @@
 """Fractures open gaps, move fragments and lower bodies, and mark exactly that."""
 
+from functools import cache
+
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from model.findings import Vertebra
 from training.fractures import KINDS, Cut, Fracture, FractureKind, broken, plan_fracture, random_kind
@@ -52,13 +55,25 @@ def test_compression_lowers_the_front_and_spares_the_back():
     assert (lowered.outline[:, back, 40] < 0).sum() > 0.95 * (whole.outline[:, back, 40] < 0).sum()
 
 
+@cache
+def around(level: int) -> Points:
+    """Points 1 mm apart in the box around the vertebra that this seed draws, far enough for fragments to move."""
+    solid, _ = vertebra(level, np.random.default_rng(level))
+    axes = [np.arange(low, high, 3, dtype=np.float32) for low, high in ((-45, 45), (-25, 60), (-45, 45))]
+    bone = solid(Points(axes[0][:, None, None], axes[1][None, :, None], axes[2][None, None, :])) < 2
+    (box,) = ndimage.find_objects(bone.astype(np.uint8))
+    w, v, u = (
+        np.arange(axis[side.start] - 6, axis[side.stop - 1] + 7, dtype=np.float32)
+        for axis, side in zip(axes, box, strict=True)
+    )
+    return Points(w[:, None, None], v[None, :, None], u[None, None, :])
+
+
 @pytest.mark.parametrize(("level", "kind"), [(level, kind) for level in Vertebra for kind in KINDS[level]])
 def test_every_kind_of_every_level_breaks_its_bone(level, kind):
     rng = np.random.default_rng(int(level))
     solid, build = vertebra(int(level), rng)
-    axes = (np.arange(-45, 45, 1.0), np.arange(-25, 60, 1.0), np.arange(-45, 45, 1.0))
-    w, v, u = (axis.astype(np.float32) for axis in axes)
-    points = Points(w[:, None, None], v[None, :, None], u[None, None, :])
+    points = around(int(level))
     hit = 0
     for _ in range(4):
         plan = plan_fracture(kind, build, rng)
