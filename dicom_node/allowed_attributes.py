@@ -85,17 +85,15 @@ COMMON_ATTRIBUTES = (
     "PerFrameFunctionalGroupsSequence",
 )
 
-NESTED_ATTRIBUTES = frozenset(
-    {
-        *FRAME_ATTRIBUTES,
-        "CodeValue",
-        "CodingSchemeDesignator",
-        "CodingSchemeVersion",
-        "CodeMeaning",
-        "PixelMeasuresSequence",
-        "PlanePositionSequence",
-        "PlaneOrientationSequence",
-    }
+NESTED_ATTRIBUTES = (
+    *FRAME_ATTRIBUTES,
+    "CodeValue",
+    "CodingSchemeDesignator",
+    "CodingSchemeVersion",
+    "CodeMeaning",
+    "PixelMeasuresSequence",
+    "PlanePositionSequence",
+    "PlaneOrientationSequence",
 )
 """What may stand inside the sequences that pass."""
 

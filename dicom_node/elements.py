@@ -6,7 +6,7 @@ visited are bounded.
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dicom_node.errors import InvalidInstance
 from dicom_node.transfer_syntaxes import STORAGE_SYNTAXES, is_explicit
@@ -23,16 +23,22 @@ _ITEM_END = 0xFFFEE00D
 _SEQUENCE_END = 0xFFFEE0DD
 _LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+_EXPLICIT = struct.Struct("<HH2sH")
+_LENGTH = struct.Struct("<I")
+_DELIMITER_BYTES = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
-    """A top-level element: ``start`` and ``end`` bound its value; ``encapsulated`` says its length was undefined."""
+class Element(NamedTuple):
+    """A top-level element: ``start`` and ``end`` bound its value; ``encapsulated`` says its length was undefined.
+
+    ``vr`` is empty in implicit VR.
+    """
 
     tag: int
     start: int
     end: int
     encapsulated: bool
+    vr: bytes
 
 
 class Truncated(InvalidInstance):
@@ -64,32 +70,46 @@ class Walk:
                 if whole:
                     raise
                 return
-            yield Element(tag, start, position, encapsulated=length == _UNDEFINED)
+            yield Element(tag, start, position, length == _UNDEFINED, vr)
 
-    def _count(self) -> None:
-        self._visited += 1
-        if self._visited > MAX_ELEMENTS:
-            raise InvalidInstance("The data set has too many elements")
+    def items(self) -> Iterator[tuple[int, int]]:
+        """Yield where the content of each item starts and ends when ``data`` is the value of a sequence (PS3.5 7.5)."""
+        position = 0
+        while position < self._end:
+            tag, _, length, start = self._element_header(position, explicit=False)
+            if tag == _SEQUENCE_END:
+                return
+            if tag != _ITEM:
+                raise InvalidInstance("A sequence holds something else than items")
+            if length == _UNDEFINED:
+                position = self._item_end(start, explicit=self._explicit, depth=1)
+                yield start, position - _DELIMITER_BYTES
+                continue
+            position = start + length
+            if position > self._end:
+                raise Truncated
+            yield start, position
 
     def _element_header(self, position: int, *, explicit: bool) -> tuple[int, bytes, int, int]:
         """Return (tag, VR or b"", length, start of the value) of the element at ``position`` (PS3.5 7.1.2, 7.1.3)."""
-        self._count()
+        self._visited += 1
+        if self._visited > MAX_ELEMENTS:
+            raise InvalidInstance("The data set has too many elements")
         if position + 8 > self._end:
             raise Truncated
-        group, element = struct.unpack_from("<HH", self._data, position)
+        group, element, vr, length = _EXPLICIT.unpack_from(self._data, position)
         tag = group << 16 | element
         if group in {0x0000, 0x0002}:
             raise InvalidInstance("Command or file meta elements inside the data set")
         if not explicit or group == 0xFFFE:
-            return tag, b"", struct.unpack_from("<I", self._data, position + 4)[0], position + 8
-        vr = bytes(self._data[position + 4 : position + 6])
+            return tag, b"", _LENGTH.unpack_from(self._data, position + 4)[0], position + 8
         if vr in _SHORT_VRS:
-            return tag, vr, struct.unpack_from("<H", self._data, position + 6)[0], position + 8
+            return tag, vr, length, position + 8
         if vr not in _LONG_VRS:
             raise InvalidInstance("An element has no known VR")
         if position + 12 > self._end:
             raise Truncated
-        return tag, vr, struct.unpack_from("<I", self._data, position + 8)[0], position + 12
+        return tag, vr, _LENGTH.unpack_from(self._data, position + 8)[0], position + 12
 
     def _value_end(self, tag: int, vr: bytes, length: int, start: int, *, depth: int) -> int:
         """Return where the value ends, following delimiters when its length is undefined."""

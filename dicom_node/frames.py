@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from pydicom import Dataset
 
+from dicom_node.encoded_data_set import EncodedDataSet
 from dicom_node.errors import InvalidInstance
 from dicom_node.instance_file import InstanceFile
-from dicom_node.malformed import elements_of, value_of
 
 MULTI_FRAME_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2"})
 _COSINE_TOLERANCE = 0.01
@@ -55,23 +54,17 @@ class Frame:
         return text(self.file.dataset, "SOPClassUID") in MULTI_FRAME_CLASSES
 
 
-def text(dataset: Dataset, keyword: str) -> str:
+def text(dataset: EncodedDataSet, keyword: str) -> str:
     """The attribute as stripped text, empty when it is missing; several values joined by spaces."""
-    value = value_of(dataset, keyword)
-    if value is None:
-        return ""
-    if not isinstance(value, str) and isinstance(value, Sequence):
-        return " ".join(str(item).strip(" \0") for item in value)
-    return str(value).strip(" \0")
+    return " ".join(str(value).strip(" \0") for value in dataset.values(keyword) or ())
 
 
-def numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+def numbers(dataset: EncodedDataSet, keyword: str, count: int) -> tuple[float, ...] | None:
     """The attribute as exactly ``count`` finite numbers, or None."""
-    value = value_of(dataset, keyword)
-    values = [value] if count == 1 else value
-    if value is None or not isinstance(values, Sequence) or isinstance(values, str) or len(values) != count:
+    values = dataset.values(keyword)
+    if values is None or len(values) != count:
         return None
-    texts = [str(item).strip(" \0") for item in values]
+    texts = [str(value).strip(" \0") for value in values]
     if any("_" in item for item in texts):  # a number for Python, not for DICOM
         return None
     try:
@@ -89,22 +82,18 @@ def frames_of(file: InstanceFile, maximum_frames: int) -> list[Frame]:
     count = numbers(dataset, "NumberOfFrames", 1) or (1.0,)
     if not 1 <= count[0] <= maximum_frames:
         raise InvalidInstance("Number of Frames is beyond the limit")
-    groups = value_of(dataset, "PerFrameFunctionalGroupsSequence") or []
-    shared = (value_of(dataset, "SharedFunctionalGroupsSequence") or [Dataset()])[0]
+    groups = dataset.items("PerFrameFunctionalGroupsSequence")
     if len(groups) != int(count[0]):
         raise InvalidInstance("The functional groups do not match the Number of Frames")
-    return [_frame(file, index, (*_parts(group), *_parts(shared), dataset)) for index, group in enumerate(groups)]
+    shared = dataset.items("SharedFunctionalGroupsSequence")[:1]
+    common = (*(part for group in shared for part in group.first_items()), dataset)
+    return [_frame(file, index, (*group.first_items(), *common)) for index, group in enumerate(groups)]
 
 
-def _parts(group: Dataset) -> list[Dataset]:
-    """The single items of a functional group's sequences (PS3.3 C.7.6.16)."""
-    return [element.value[0] for element in elements_of(group) if element.VR == "SQ" and element.value]
-
-
-def _frame(file: InstanceFile, index: int, parts: Sequence[Dataset]) -> Frame:
+def _frame(file: InstanceFile, index: int, parts: Sequence[EncodedDataSet]) -> Frame:
     """One frame whose attributes are looked up in ``parts``, the nearest first."""
 
-    def holder(keyword: str) -> Dataset:
+    def holder(keyword: str) -> EncodedDataSet:
         return next((part for part in parts if keyword in part), file.dataset)
 
     image_type = text(holder("FrameType"), "FrameType") or text(file.dataset, "ImageType")
@@ -113,8 +102,8 @@ def _frame(file: InstanceFile, index: int, parts: Sequence[Dataset]) -> Frame:
         index=index,
         plane=_plane(*(holder(keyword) for keyword in _PLANE_KEYWORDS)),
         rescale=_rescale(holder("RescaleSlope")),
-        rows=_unsigned(file.dataset, "Rows"),
-        columns=_unsigned(file.dataset, "Columns"),
+        rows=file.dataset.integer("Rows") or 0,
+        columns=file.dataset.integer("Columns") or 0,
         frame_of_reference_uid=text(file.dataset, "FrameOfReferenceUID"),
         acquisition=text(file.dataset, "AcquisitionNumber"),
         kernel=text(holder("ConvolutionKernel"), "ConvolutionKernel"),
@@ -125,13 +114,9 @@ def _frame(file: InstanceFile, index: int, parts: Sequence[Dataset]) -> Frame:
 _PLANE_KEYWORDS = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness")
 
 
-def _unsigned(dataset: Dataset, keyword: str) -> int:
-    """A 16 bit number, 0 when it is missing or something else."""
-    value = value_of(dataset, keyword)
-    return value if isinstance(value, int) and 0 <= value <= 0xFFFF else 0
-
-
-def _plane(position: Dataset, orientation: Dataset, spacing: Dataset, thickness: Dataset) -> Plane | None:
+def _plane(
+    position: EncodedDataSet, orientation: EncodedDataSet, spacing: EncodedDataSet, thickness: EncodedDataSet
+) -> Plane | None:
     """The plane that four header parts describe, or None unless it is complete and possible."""
     where = numbers(position, "ImagePositionPatient", 3)
     cosines = numbers(orientation, "ImageOrientationPatient", 6)
@@ -159,7 +144,7 @@ def _orthonormal(cosines: Sequence[float]) -> tuple[float, float, float, float, 
     return values[0], values[1], values[2], values[3], values[4], values[5]
 
 
-def _rescale(part: Dataset) -> Rescale | None:
+def _rescale(part: EncodedDataSet) -> Rescale | None:
     """The rescale of a header part, or None when slope or intercept is missing, not finite or zero."""
     slope = numbers(part, "RescaleSlope", 1)
     intercept = numbers(part, "RescaleIntercept", 1)

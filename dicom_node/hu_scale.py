@@ -19,6 +19,9 @@ DECISIVE = 0.05
 """Fraction of voxels between air and tissue beyond which they are no mere edges around constant air."""
 MINIMUM_TISSUE = 0.005
 _BIN_HU = 10
+_LOWEST_EDGE = -2100
+_ZERO = 1 << 15
+"""Where HU 0 lies among the counts of all values."""
 _SMOOTHING = np.ones(5) / 5.0
 
 
@@ -34,13 +37,16 @@ def judge(hu: NDArray[np.int16]) -> HUScale:
     """Judge a volume (slice, row, column) by a regular sample of its voxels."""
     step = max(1, hu.size // SAMPLE_VOXELS)
     sample = hu.reshape(-1)[::step] if step > 1 else hu.reshape(-1)
-    lowest = int(sample.min())
-    tissue = np.count_nonzero((sample >= TISSUE_FROM_HU) & (sample <= TISSUE_TO_HU)) / sample.size
+    counts = np.bincount(sample.view(np.uint16), minlength=1 << 16)
+    counts = np.concatenate([counts[_ZERO:], counts[:_ZERO]])  # in the order of the signed values
+    lowest = int(np.flatnonzero(counts)[0]) - _ZERO
+    tissue = counts[_ZERO + TISSUE_FROM_HU : _ZERO + TISSUE_TO_HU + 1].sum() / sample.size
     if tissue < MINIMUM_TISSUE:
         return HUScale.WRONG
-    low = sample[(sample < NOT_TISSUE_BELOW_HU) & (sample > lowest)]
+    counts[_ZERO + lowest] = 0
+    low = counts[: _ZERO + NOT_TISSUE_BELOW_HU]
     constant_air = AIR_FROM_HU <= lowest <= AIR_TO_HU
-    if low.size < (DECISIVE if constant_air else MINIMUM_AIR) * sample.size:
+    if low.sum() < (DECISIVE if constant_air else MINIMUM_AIR) * sample.size:
         return HUScale.PLAUSIBLE if constant_air else HUScale.WRONG
     peak = _peak(low)
     if AIR_FROM_HU <= peak <= DOUBTFUL_AIR_HU:
@@ -48,9 +54,10 @@ def judge(hu: NDArray[np.int16]) -> HUScale:
     return HUScale.DOUBTFUL if DOUBTFUL_AIR_HU < peak <= AIR_TO_HU else HUScale.WRONG
 
 
-def _peak(values: NDArray[np.int16]) -> float:
-    """The most frequent value, within a few bins, of values below soft tissue."""
-    edges = np.arange(-2100, NOT_TISSUE_BELOW_HU + _BIN_HU, _BIN_HU)
-    counts, _ = np.histogram(np.maximum(values, edges[0]), bins=edges)
+def _peak(low: NDArray[np.intp]) -> float:
+    """The most frequent value, within a few bins, of ``low``: how often each value from -32768 on occurs."""
+    edges = np.arange(_LOWEST_EDGE, NOT_TISSUE_BELOW_HU, _BIN_HU)
+    counts = np.add.reduceat(low, edges + _ZERO)
+    counts[0] += low[: _ZERO + _LOWEST_EDGE].sum()
     smooth = np.convolve(counts, _SMOOTHING, mode="same")
     return float(edges[int(smooth.argmax())] + _BIN_HU / 2)

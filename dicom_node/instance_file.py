@@ -1,6 +1,6 @@
 """One instance in a file: the attributes that the product needs, and where its pixels lie (PS3.10 7, PS3.5 7).
 
-The file is walked element by element within bounds; only the wanted elements are parsed, so that what else a stranger
+The file is walked element by element within bounds; only the wanted elements are kept, so that what else a stranger
 put there (private data, bombs of empty items, values without end) costs nothing. Used in the reading child only.
 """
 
@@ -12,29 +12,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom import Dataset
-from pydicom.datadict import tag_for_keyword
-from pydicom.filereader import read_dataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-
 from dicom_node.allowed_attributes import COMMON_ATTRIBUTES, FRAME_ATTRIBUTES
+from dicom_node.attributes import ATTRIBUTES
 from dicom_node.elements import PIXEL_DATA, Walk
+from dicom_node.encoded_data_set import EncodedDataSet, RawElement
 from dicom_node.errors import InvalidInstance
-from dicom_node.part10 import read_file_meta
-from dicom_node.transfer_syntaxes import is_explicit
+from dicom_node.part10 import MAXIMUM_META_BYTES, read_file_meta
+from dicom_node.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, is_explicit
 
-NEEDED_BESIDES = (
-    "SpecificCharacterSet",
-    "PixelPaddingValue",
-    "PixelPaddingRangeLimit",
-    "RescaleType",
-    "GantryDetectorTilt",
-)
+NEEDED_BESIDES = ("SpecificCharacterSet", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleType")
 MAXIMUM_VALUE_BYTES = 64 * 1024
 MAXIMUM_GROUPS_BYTES = 64 * 1024 * 1024
-_SHARED_GROUPS, _FRAME_GROUPS, _NUMBER_OF_FRAMES = 0x52009229, 0x52009230, 0x00280008
+_GROUPS = frozenset(
+    {ATTRIBUTES["SharedFunctionalGroupsSequence"].tag, ATTRIBUTES["PerFrameFunctionalGroupsSequence"].tag}
+)
 _KEYWORDS = (*COMMON_ATTRIBUTES, *FRAME_ATTRIBUTES, *NEEDED_BESIDES)
-WANTED = frozenset(tag for tag in map(tag_for_keyword, _KEYWORDS) if tag is not None)
+WANTED = frozenset(ATTRIBUTES[keyword].tag for keyword in _KEYWORDS)
 
 
 class NotDicom(InvalidInstance):
@@ -47,7 +40,7 @@ class InstanceFile:
 
     path: Path
     transfer_syntax_uid: str
-    dataset: Dataset
+    dataset: EncodedDataSet
     pixels_start: int
     pixels_end: int
     encapsulated: bool
@@ -56,28 +49,17 @@ class InstanceFile:
 def read_instance(path: Path) -> InstanceFile:
     """Read the wanted attributes of a file; NotDicom or InvalidInstance when that is impossible."""
     with _mapped(path) as data:
-        start, syntax = _data_set_start(data)
-        explicit = is_explicit(syntax)
-        wanted = io.BytesIO()
+        offset, syntax = _data_set_start(data)
+        elements: dict[int, RawElement] = {}
         pixels = (0, 0, False)
-        begin = start
-        with memoryview(data) as whole, whole[start:] as view:
-            for element in Walk(view, syntax).elements(whole=False):
-                end = start + element.end
-                if element.tag == PIXEL_DATA:
-                    pixels = (start + element.start, end, element.encapsulated)
+        with memoryview(data) as whole, whole[offset:] as view:
+            for tag, start, end, encapsulated, vr in Walk(view, syntax).elements(whole=False):
+                if tag == PIXEL_DATA:
+                    pixels = (offset + start, offset + end, encapsulated)
                     break
-                if element.tag in WANTED and end - begin <= _allowed_bytes(element.tag, wanted.tell()):
-                    wanted.write(data[begin:end])
-                begin = end
-        wanted.seek(0)
-        dataset = read_dataset(wanted, is_implicit_VR=not explicit, is_little_endian=True)
-    return InstanceFile(path, syntax, dataset, *pixels)
-
-
-def _allowed_bytes(tag: int, _: int) -> int:
-    """How long an element with this tag may be before it is ignored."""
-    return MAXIMUM_GROUPS_BYTES if tag in {_SHARED_GROUPS, _FRAME_GROUPS} else MAXIMUM_VALUE_BYTES
+                if tag in WANTED and end - start <= (MAXIMUM_GROUPS_BYTES if tag in _GROUPS else MAXIMUM_VALUE_BYTES):
+                    elements[tag] = (vr, bytes(view[start:end]))
+    return InstanceFile(path, syntax, EncodedDataSet(elements, explicit=is_explicit(syntax)), *pixels)
 
 
 @contextmanager
@@ -95,11 +77,13 @@ def _mapped(path: Path) -> Iterator[mmap.mmap]:
 def _data_set_start(data: mmap.mmap) -> tuple[int, str]:
     """Offset of the data set and its transfer syntax; a file without preamble and file meta group is guessed at."""
     if data[128:132] == b"DICM":
-        stream = io.BytesIO(data[: 128 * 1024])
+        length = int.from_bytes(data[140:144], "little")  # of the file meta group, if the file is not malformed
+        stream = io.BytesIO(data[: 144 + min(length, MAXIMUM_META_BYTES)])
         meta = read_file_meta(stream)
         if meta.sop_class_uid == "1.2.840.10008.1.3.10":
             raise NotDicom("The file is a DICOMDIR")
         return stream.tell(), meta.transfer_syntax_uid
     if len(data) < 16 or struct.unpack_from("<H", data, 0)[0] != 0x0008:
         raise NotDicom("The file is not in the DICOM file format")
-    return 0, str(ExplicitVRLittleEndian if data[4:6].isalpha() and data[4:6].isupper() else ImplicitVRLittleEndian)
+    explicit = data[4:6].isalpha() and data[4:6].isupper()
+    return 0, EXPLICIT_VR_LITTLE_ENDIAN if explicit else IMPLICIT_VR_LITTLE_ENDIAN

@@ -7,14 +7,13 @@ from typing import Self
 
 from pydicom.uid import UID
 
+from dicom_node import implementation
+
 PRODUCT_NAMESPACE = uuid.UUID("6f5b8e0e-37c4-5f0a-9a55-0d6c7b6c3f11")
 """The UUID namespace of every UID that this product derives; changing it makes new UIDs for old results."""
 
-IMPLEMENTATION_CLASS_UID = UID("2.25.101272493104532340899762718008465841996")
-"""Implementation Class UID (PS3.7 D.3.3.2) of file meta information and association negotiation."""
-
-IMPLEMENTATION_VERSION_NAME = "CSPINE_0"
-"""Implementation Version Name (PS3.7 D.3.3.2.3), at most 16 characters."""
+IMPLEMENTATION_CLASS_UID = UID(implementation.CLASS_UID)
+IMPLEMENTATION_VERSION_NAME = implementation.VERSION_NAME
 
 _AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")
 _PEER = re.compile(r"(?P<title>[^@]+)@(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>[^@:\[\]/\s]+)):(?P<port>[0-9]{1,5})")

@@ -4,12 +4,12 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from dicom_node import implementation
 from dicom_node.errors import InvalidInstance
 from dicom_node.header import is_uid
-from dicom_node.node import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 _PREAMBLE = bytes(128) + b"DICM"
-_MAX_META_BYTES = 64 * 1024
+MAXIMUM_META_BYTES = 64 * 1024
 _SOP_CLASS, _SOP_INSTANCE, _TRANSFER_SYNTAX, _SOURCE = 0x0002, 0x0003, 0x0010, 0x0016
 _LONG_VRS = frozenset({b"OB", b"OW", b"SQ", b"UC", b"UN", b"UR", b"UT"})
 
@@ -36,8 +36,8 @@ def encode_file_meta(meta: FileMeta) -> bytes:
         _element(_SOP_CLASS, b"UI", meta.sop_class_uid),
         _element(_SOP_INSTANCE, b"UI", meta.sop_instance_uid),
         _element(_TRANSFER_SYNTAX, b"UI", meta.transfer_syntax_uid),
-        _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
-        _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
+        _element(0x0012, b"UI", implementation.CLASS_UID),
+        _element(0x0013, b"SH", implementation.VERSION_NAME),
     ]
     if meta.source_ae_title:
         elements.append(_element(_SOURCE, b"AE", meta.source_ae_title))
@@ -54,7 +54,7 @@ def read_file_meta(file: BinaryIO) -> FileMeta:
     if len(start) < len(_PREAMBLE) + 12 or start[128:132] != b"DICM":
         raise InvalidInstance("The file is not in the DICOM file format")
     group, element, vr, size, length = struct.unpack_from("<HH2sHI", start, len(_PREAMBLE))
-    if (group, element, vr, size) != (2, 0, b"UL", 4) or length > _MAX_META_BYTES:
+    if (group, element, vr, size) != (2, 0, b"UL", 4) or length > MAXIMUM_META_BYTES:
         raise InvalidInstance("The file meta information has no valid group length")
     values = _values(file.read(length), length)
     return FileMeta(

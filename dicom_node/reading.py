@@ -11,14 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dicom_node.errors import ReadingAborted
-from dicom_node.reading_exchange import (
-    ANSWER_NAME,
-    VOLUME_NAME,
-    ReadingLimits,
-    ReadingRequest,
-    StudyReading,
-    parse_answer,
-)
+from dicom_node.reading_answer import StudyReading, parse_answer
+from dicom_node.reading_exchange import ANSWER_NAME, VOLUME_NAME, ReadingLimits, ReadingRequest
 
 _ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",

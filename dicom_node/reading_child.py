@@ -17,10 +17,10 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from pydicom import config
 
+from dicom_node.allowed_attributes import COMMON_ATTRIBUTES, FRAME_ATTRIBUTES, NESTED_ATTRIBUTES
 from dicom_node.errors import DicomNodeError, Ineligible, OutOfResources, ReadingAborted, UnusableSeries
-from dicom_node.frames import Frame, numbers
+from dicom_node.frames import Frame, numbers, text
 from dicom_node.hu_scale import HUScale, judge
 from dicom_node.pixels import write_hu
 from dicom_node.reading_exchange import (
@@ -28,12 +28,12 @@ from dicom_node.reading_exchange import (
     VOLUME_NAME,
     ReadingLimits,
     ReadingRequest,
-    StudyReading,
+    ReadSeries,
     error_answer,
     reading_answer,
 )
+from dicom_node.sanitize import Header, HeaderValue, sanitize
 from dicom_node.selection import Selection, SeriesVerdict, choose
-from dicom_node.series import CTSeries
 from dicom_node.stacks import PlacedStack
 from dicom_node.study_files import Stack, StudyFiles, check_identity, read_files, stacks_of
 from model.findings import Limitation
@@ -49,7 +49,7 @@ class Reading:
         self.verdicts: tuple[SeriesVerdict, ...] = ()
         self.notes: tuple[str, ...] = ()
 
-    def run(self) -> StudyReading:
+    def run(self) -> ReadSeries:
         """Read, choose, decode; raises the errors of `dicom_node.errors`."""
         limits = self._request.limits
         if len(self._request.paths) > limits.files:
@@ -61,8 +61,7 @@ class Reading:
         selection = choose([stack.summary for stack in stacks])
         self.verdicts = selection.verdicts
         placed = _chosen(stacks, selection, self.notes)
-        series = self._series(placed, incomplete=selection.chosen in incomplete)
-        return StudyReading(series, self.verdicts, self.notes)
+        return self._series(placed, incomplete=selection.chosen in incomplete)
 
     @staticmethod
     def _stacks(study: StudyFiles, limits: ReadingLimits) -> tuple[list[Stack], set[str]]:
@@ -75,8 +74,8 @@ class Reading:
             incomplete |= {uid} if missing else set()
         return stacks, incomplete
 
-    def _series(self, placed: PlacedStack, *, incomplete: bool) -> CTSeries:
-        """The placed stack as a series with its voxels in the volume file; its headers are sanitized in the answer."""
+    def _series(self, placed: PlacedStack, *, incomplete: bool) -> ReadSeries:
+        """The placed stack as a series, its headers sanitized, with its voxels in the volume file."""
         first = placed.frames[0]
         shape = (len(placed.frames), first.rows, first.columns)
         volume = self._volume(shape)
@@ -92,16 +91,15 @@ class Reading:
             warnings.append(Limitation.HU_SCALE)
         if incomplete and Limitation.MISSING_SLICES not in warnings:
             warnings.append(Limitation.MISSING_SLICES)
-        files = [first.file] if first.multi_frame else [frame.file for frame in placed.frames]
-        if not first.multi_frame:
-            unify_orientation(placed.frames)
-        return CTSeries(
-            hu=volume,
-            placement=placed.placement,
-            headers=tuple(file.dataset for file in files),
-            series_instance_uid=str(first.file.dataset.SeriesInstanceUID),
+        dataset = first.file.dataset
+        return ReadSeries(
+            uid=text(dataset, "SeriesInstanceUID"),
             transfer_syntax_uid=first.file.transfer_syntax_uid,
             warnings=tuple(warnings),
+            shape=shape,
+            grid=placed.grid,
+            common=sanitize(dataset.header(COMMON_ATTRIBUTES, NESTED_ATTRIBUTES), COMMON_ATTRIBUTES),
+            headers=frame_headers(placed.frames),
         )
 
     def _volume(self, shape: tuple[int, int, int]) -> np.memmap[Any, np.dtype[np.int16]]:
@@ -137,20 +135,26 @@ def _chosen(stacks: Sequence[Stack], selection: Selection, notes: Sequence[str])
     raise Ineligible(" ".join(["No series of the study can be analyzed.", *(reasons or tuple(notes))[:3]]))
 
 
-def unify_orientation(frames: Sequence[Frame]) -> None:
-    """Give the headers of one stack the same orientation and pixel spacing, free of the rounding that scanners add.
+def frame_headers(frames: Sequence[Frame]) -> tuple[Header, ...]:
+    """The attributes of each slice of a stack, or of its one multi-frame instance, sanitized.
 
-    highdicom takes slices for one grid only when these are equal; they are, within 0.001, or the stack was split.
+    Slices get the same orientation and pixel spacing, free of the rounding that scanners add: highdicom takes slices
+    for one grid only when these are equal; they are, within 0.001, or the stack was split.
     """
     first = frames[0]
-    if first.plane is None:
-        return
-    raw = numbers(first.file.dataset, "ImageOrientationPatient", 6) or ()
-    exact = bool(raw) and np.allclose(raw, first.plane.orientation, rtol=0.0, atol=1e-6)
-    cosines = list(raw) if exact else [float(f"{value:.9f}") for value in first.plane.orientation]
-    for frame in frames:
-        frame.file.dataset.ImageOrientationPatient = [f"{value:.10g}" for value in cosines]
-        frame.file.dataset.PixelSpacing = [f"{value:.10g}" for value in first.plane.pixel_spacing_mm]
+    if first.multi_frame:
+        return (sanitize(first.file.dataset.header(FRAME_ATTRIBUTES), FRAME_ATTRIBUTES),)
+    unified: dict[str, HeaderValue] = {}
+    if first.plane is not None:
+        raw = numbers(first.file.dataset, "ImageOrientationPatient", 6) or ()
+        exact = bool(raw) and np.allclose(raw, first.plane.orientation, rtol=0.0, atol=1e-6)
+        cosines = list(raw) if exact else [float(f"{value:.9f}") for value in first.plane.orientation]
+        unified = {
+            "ImageOrientationPatient": [f"{value:.10g}" for value in cosines],
+            "PixelSpacing": [f"{value:.10g}" for value in first.plane.pixel_spacing_mm],
+        }
+    own = [keyword for keyword in FRAME_ATTRIBUTES if keyword not in unified]
+    return tuple(sanitize({**frame.file.dataset.header(own), **unified}, FRAME_ATTRIBUTES) for frame in frames)
 
 
 def limit_resources(limits: ReadingLimits) -> None:
@@ -170,10 +174,7 @@ def answer(request: ReadingRequest) -> dict[str, Any]:
     """The answer to a request: a reading, or the error that ended it."""
     reading = Reading(request)
     try:
-        with (
-            config.disable_value_validation()
-        ):  # what is used is validated by us; the rest need not be complained about
-            return reading_answer(reading.run())
+        return reading_answer(reading.run(), reading.verdicts, reading.notes)
     except DicomNodeError as error:
         return error_answer(error, reading.verdicts, reading.notes)
     except MemoryError:

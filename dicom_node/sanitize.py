@@ -1,16 +1,13 @@
-"""Headers of strangers as data sets that are safe to copy into results: an allow-list, each value checked (PS3.5 6.2).
+"""Headers of strangers as values that are safe to copy into results: an allow-list, each value checked (PS3.5 6.2).
 
 A value that does not fit its VR is cleaned where that keeps its meaning (text) and dropped where it does not (dates,
-numbers, identifiers). Private attributes, free text and everything not listed here never pass.
+numbers, identifiers). Private attributes, free text and everything not listed here never pass. Headers are plain
+values, so that they travel as JSON: the child sanitizes what it has read, the parent what it is told.
 """
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
-
-from pydicom import DataElement, Dataset
-from pydicom.datadict import dictionary_VR, tag_for_keyword
-from pydicom.multival import MultiValue
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from dicom_node.allowed_attributes import (
     COMMON_ATTRIBUTES,
@@ -20,9 +17,13 @@ from dicom_node.allowed_attributes import (
     NESTED_ATTRIBUTES,
     NUMBER_OF_VALUES,
 )
+from dicom_node.attributes import ATTRIBUTES
 from dicom_node.header import is_uid
-from dicom_node.malformed import elements_of, value_of
 from dicom_node.timestamps import is_date, is_time
+
+HeaderValue = Sequence[str | int | float] | Sequence["Header"]
+Header = Mapping[str, HeaderValue]
+"""The values of attributes by their keywords; those of a sequence are the headers of its items."""
 
 TEXT_LENGTHS = {"SH": 16, "LO": 64, "PN": 64}
 MAXIMUM_VALUES = 32
@@ -32,26 +33,23 @@ _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})
 _INTEGER = re.compile(r"[+-]?[0-9]{1,10}")
 
 
-def sanitize(header: Dataset, attributes: Iterable[str] = (*COMMON_ATTRIBUTES, *FRAME_ATTRIBUTES)) -> Dataset:
-    """A new data set with the allowed attributes that are valid, text in UTF-8, and the missing type 2 ones empty."""
-    clean = Dataset()
-    clean.SpecificCharacterSet = "ISO_IR 192"
-    wanted = frozenset(attributes)
-    for keyword in wanted:
-        element = _clean_element(header, keyword)
-        if element is not None:
-            clean.add(element)
-    for keyword in EMPTY_TYPE_2:
-        if keyword in wanted and keyword not in clean:
-            clean.add(DataElement(tag_for_keyword(keyword) or 0, dictionary_VR(keyword), None))
-    if _lacks_thickness(clean):
-        del clean.SliceThickness
+def sanitize(
+    header: Header, attributes: Iterable[str] = (*COMMON_ATTRIBUTES, *FRAME_ATTRIBUTES)
+) -> dict[str, HeaderValue]:
+    """The allowed attributes that are valid, and the missing type 2 ones without a value.
+
+    Raises ``TypeError`` for what is no header at all: a child that was taken over could send anything.
+    """
+    clean: dict[str, HeaderValue] = {}
+    for keyword in attributes:
+        values = _clean_attribute(keyword, header[keyword]) if keyword in header else None
+        if values is not None:
+            clean[keyword] = values
+        elif keyword in EMPTY_TYPE_2:
+            clean[keyword] = []
+    if "SharedFunctionalGroupsSequence" in clean and clean.get("SliceThickness") == []:
+        del clean["SliceThickness"]  # the frames of a multi-frame instance carry their own
     return clean
-
-
-def _lacks_thickness(clean: Dataset) -> bool:
-    """Whether the top level has an empty Slice Thickness although frames carry their own (multi-frame)."""
-    return "SharedFunctionalGroupsSequence" in clean and clean.get("SliceThickness", "") is None
 
 
 def clean_text(text: str, length: int) -> str:
@@ -76,67 +74,53 @@ def _clean_character(character: str) -> str:
     return {"\\": "/", "<": " ", ">": " ", "\ufffd": "?"}.get(character, character)
 
 
-def _clean_element(header: Dataset, keyword: str) -> DataElement | None:
-    """The element with its valid values, or None."""
-    tag = tag_for_keyword(keyword)
-    if tag is None or tag not in header:
-        return None
-    vr = dictionary_VR(keyword)
-    vr = "US" if vr == "US or SS" else vr
-    value = value_of(header, keyword)
+def _clean_attribute(keyword: str, values: Sequence[object]) -> HeaderValue | None:
+    """The valid values of an attribute, or None."""
+    if not isinstance(values, list | tuple):
+        raise TypeError("the values of an attribute are no list")
+    vr = ATTRIBUTES[keyword].vr
     if vr == "SQ":
-        items = [sanitize_item(item) for item in value or ()]
-        return DataElement(tag, vr, [item for item in items if len(item)]) if items else None
-    values = list(value) if isinstance(value, MultiValue | list | tuple) else [value]
-    cleaned = _clean_values(keyword, vr, values[:MAXIMUM_VALUES])
-    if cleaned is None:
-        return None
-    return DataElement(tag, vr, cleaned[0] if len(cleaned) == 1 else cleaned)
-
-
-def sanitize_item(item: Dataset) -> Dataset:
-    """A sequence item with its allowed attributes only."""
-    clean = Dataset()
-    for element in elements_of(item):
-        if element.keyword in NESTED_ATTRIBUTES:
-            kept = _clean_element(item, element.keyword)
-            if kept is not None:
-                clean.add(kept)
-    return clean
-
-
-def _clean_values(keyword: str, vr: str, values: list[object]) -> list[object] | None:
-    """All values checked by their VR; None when the number of values is wrong or one of them cannot be kept."""
+        items = [_clean_item(item) for item in values]
+        return [item for item in items if item] or None
+    values = values[:MAXIMUM_VALUES]
     expected = NUMBER_OF_VALUES.get(keyword, 1)
-    if expected and len(values) != expected:
+    if not values or (expected and len(values) != expected):
         return None
-    cleaned: list[object]
-    if keyword in IDENTIFIERS:
-        cleaned = [_identifier(str(value or ""), TEXT_LENGTHS[vr]) for value in values]
-    else:
-        cleaned = [_clean_value(vr, value) for value in values]
-    return None if any(value is None for value in cleaned) else cleaned
+    cleaned: list[str | int | float] = []
+    for value in values:
+        one = _clean_value(keyword, vr, value)
+        if one is None:
+            return None
+        cleaned.append(one)
+    return cleaned
+
+
+def _clean_item(item: object) -> Header:
+    """A sequence item with its allowed attributes only."""
+    if not isinstance(item, Mapping):
+        raise TypeError("an item is no header")
+    found = ((keyword, _clean_attribute(keyword, item[keyword])) for keyword in NESTED_ATTRIBUTES if keyword in item)
+    return {keyword: values for keyword, values in found if values is not None}
+
+
+def _clean_value(keyword: str, vr: str, value: object) -> str | int | None:
+    """One value that fits its VR, or None."""
+    if vr in {"US", "UL"}:
+        return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0xFFFF else None
+    if not isinstance(value, str | int | float):
+        return None
+    text = str(value).strip(" \0")
+    return _identifier(text, TEXT_LENGTHS[vr]) if keyword in IDENTIFIERS else _CLEANERS[vr](text)
 
 
 def _identifier(text: str, length: int) -> str | None:
     """The identifier if it is valid as it stands, else None."""
-    stripped = text.strip(" \0")
-    clean = _clean_whitespace_kept(stripped)
-    return stripped if stripped and clean == stripped and len(stripped) <= length else None
+    return text if text and len(text) <= length and _clean_whitespace_kept(text) == text else None
 
 
 def _clean_whitespace_kept(text: str) -> str:
     """The text with each character cleaned but its spaces left as they are."""
     return "".join(_clean_character(character) for character in text)
-
-
-def _clean_value(vr: str, value: object) -> object | None:
-    """One value that fits its VR, or None."""
-    if value is None:
-        return None
-    if vr in {"US", "UL"}:
-        return value if isinstance(value, int) and 0 <= value <= 0xFFFF else None
-    return _CLEANERS[vr](str(value).strip(" \0")) if vr in _CLEANERS else None
 
 
 def _matching(pattern: re.Pattern[str]) -> Callable[[str], str | None]:

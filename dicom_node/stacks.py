@@ -6,15 +6,14 @@ MISSING_SLICES is shown, and masks are never written where no slice is. Longer g
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import highdicom
 import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.errors import UnusableSeries
 from dicom_node.frames import Frame, Plane
-from dicom_node.series import Placement
+from dicom_node.grid import Grid
 from model.findings import Limitation
 
 SAME_POSITION_MM = 0.01
@@ -75,7 +74,7 @@ class PlacedStack:
     """A stack in its grid: native frames in order, and pairs of frames at one position that must be equal."""
 
     frames: tuple[Frame, ...]
-    placement: Placement
+    grid: Grid
     duplicates: tuple[tuple[Frame, Frame], ...]
     warnings: tuple[Limitation, ...]
 
@@ -83,8 +82,7 @@ class PlacedStack:
 def spread(frames: Sequence[Frame]) -> Spread:
     """How the frames (two or more, all with planes of one orientation) lie along their normal."""
     planes = [frame.plane for frame in frames if frame.plane is not None]
-    unit = stack_geometry(planes[0], frames[0], spacing_mm=1.0, slices=1)
-    indices = unit.map_reference_to_indices(np.array([plane.position for plane in planes]))
+    indices = indices_of(planes)
     order = np.argsort(indices[:, 0], kind="stable")
     distances = indices[order, 0]
     kept = np.concatenate([[True], np.diff(distances) > SAME_POSITION_MM])
@@ -99,6 +97,20 @@ def spread(frames: Sequence[Frame]) -> Spread:
     return Spread(order, kept, float(slope), steps, indices[order][kept][:, 1:], distances, residual)
 
 
+def indices_of(planes: Sequence[Plane]) -> NDArray[np.float64]:
+    """Where the planes' first voxels lie as seen from the first plane: (mm along the normal, rows, columns).
+
+    The normal is that of highdicom's geometries, columns × rows, which a test holds against them (PS3.3 C.7.6.2.1.1).
+    """
+    first = planes[0]
+    right, down = np.array(first.orientation[:3]), np.array(first.orientation[3:])
+    row_mm, column_mm = first.pixel_spacing_mm
+    axes = np.stack([np.cross(down, right), down / row_mm, right / column_mm], axis=1)
+    positions = np.array([plane.position for plane in planes])
+    indices: NDArray[np.float64] = (positions - positions[0]) @ axes
+    return indices
+
+
 def place(frames: Sequence[Frame]) -> PlacedStack:
     """The stack in a regular grid; UnusableSeries with a named reason where that cannot be done honestly."""
     lie = spread(frames)
@@ -110,13 +122,22 @@ def place(frames: Sequence[Frame]) -> PlacedStack:
     kept = [frame for frame, keep in zip(ordered, lie.kept, strict=True) if keep]
     rows, columns, tilted = _in_plane(lie, kept[0])
     steps = tuple(int(step) for step in np.concatenate([[0], np.cumsum(lie.steps)]))
-    geometry = _grid(kept[0], lie, (rows, columns))
-    placement = Placement(geometry, steps, rows, columns)
-    duplicates = _duplicates(ordered, lie.kept)
-    warnings = _warnings(lie, kept, tilted=tilted)
-    if not kept[0].multi_frame:
-        return PlacedStack(tuple(kept), placement, duplicates, warnings)
-    return _in_file_order(PlacedStack(tuple(kept), placement, duplicates, warnings))
+    first = kept[0]
+    if first.plane is None:
+        raise UnusableSeries("The slices have no position.", code="NO_POSITION")
+    grid = Grid(
+        position=first.plane.position,
+        orientation=first.plane.orientation,
+        pixel_spacing_mm=first.plane.pixel_spacing_mm,
+        slice_spacing_mm=lie.spacing_mm or 1.0,
+        matrix=(first.rows, first.columns),
+        frame_of_reference_uid=first.frame_of_reference_uid,
+        slices=steps,
+        rows=rows,
+        columns=columns,
+    )
+    placed = PlacedStack(tuple(kept), grid, _duplicates(ordered, lie.kept), _warnings(lie, kept, tilted=tilted))
+    return _in_file_order(placed) if first.multi_frame else placed
 
 
 def _in_file_order(stack: PlacedStack) -> PlacedStack:
@@ -124,14 +145,11 @@ def _in_file_order(stack: PlacedStack) -> PlacedStack:
     if stack.duplicates:
         raise UnusableSeries("Frames of the multi-frame instance share a position.", code="DUPLICATE_POSITIONS")
     order = sorted(range(len(stack.frames)), key=lambda index: stack.frames[index].index)
-    place_ = stack.placement
-    placement = Placement(
-        place_.geometry,
-        tuple(place_.slices[index] for index in order),
-        tuple(place_.rows[index] for index in order),
-        tuple(place_.columns[index] for index in order),
+    slices, rows, columns = (
+        tuple(values[index] for index in order) for values in (stack.grid.slices, stack.grid.rows, stack.grid.columns)
     )
-    return PlacedStack(tuple(stack.frames[index] for index in order), placement, (), stack.warnings)
+    frames = tuple(stack.frames[index] for index in order)
+    return replace(stack, frames=frames, grid=replace(stack.grid, slices=slices, rows=rows, columns=columns))
 
 
 def _in_plane(lie: Spread, first: Frame) -> tuple[tuple[int, ...], tuple[int, ...], bool]:
@@ -152,34 +170,6 @@ def _in_plane(lie: Spread, first: Frame) -> tuple[tuple[int, ...], tuple[int, ..
     whole -= whole.min(axis=0)
     rows, columns = (tuple(int(value) for value in whole[:, axis]) for axis in (0, 1))
     return rows, columns, degrees >= TILT_TO_NAME_DEGREES
-
-
-def _grid(first: Frame, lie: Spread, shifts: tuple[tuple[int, ...], tuple[int, ...]]) -> highdicom.VolumeGeometry:
-    """The regular grid that holds every slice with its shift."""
-    if first.plane is None:
-        raise UnusableSeries("The slices have no position.", code="NO_POSITION")
-    rows, columns = shifts
-    slices = 1 + int(lie.steps.sum())
-    geometry = stack_geometry(first.plane, first, spacing_mm=lie.spacing_mm or 1.0, slices=slices)
-    if not any(rows) and not any(columns):
-        return geometry
-    padding = [(0, 0), (rows[0], max(rows) - rows[0]), (columns[0], max(columns) - columns[0])]
-    return geometry.pad(padding)
-
-
-def stack_geometry(plane: Plane, frame: Frame, *, spacing_mm: float, slices: int) -> highdicom.VolumeGeometry:
-    """The geometry, as highdicom keeps it, of a stack that starts at this plane."""
-    return highdicom.VolumeGeometry.from_attributes(
-        image_position=plane.position,
-        image_orientation=plane.orientation,
-        rows=frame.rows,
-        columns=frame.columns,
-        pixel_spacing=plane.pixel_spacing_mm,
-        spacing_between_slices=spacing_mm,
-        number_of_frames=slices,
-        coordinate_system="PATIENT",
-        frame_of_reference_uid=frame.frame_of_reference_uid or None,
-    )
 
 
 def _warnings(lie: Spread, frames: Sequence[Frame], *, tilted: bool) -> tuple[Limitation, ...]:

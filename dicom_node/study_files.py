@@ -170,8 +170,7 @@ def _stack_summary(
         spacing = (0.0, *first.plane.pixel_spacing_mm)
         degrees = _degrees_from_axial(first.plane.orientation)
     if placed is not None:
-        measured = placed.placement.geometry.spacing
-        spacing = (float(measured[0]), float(measured[1]), float(measured[2]))
+        spacing = placed.grid.spacing_mm
     return _summary(
         first.file,
         stack=number,

@@ -1,40 +1,43 @@
-"""The storage SOP classes and transfer syntaxes of the node: the one table behind negotiation and CONFORMANCE.md."""
+"""The storage SOP classes and transfer syntaxes of the node: the one table behind negotiation and CONFORMANCE.md.
 
-from pydicom import uid
-from pydicom.uid import UID
+Plain texts: the reading child knows them without loading pydicom. A test holds them against PS3.6 as pydicom has it.
+"""
 
-STORAGE_CLASSES: tuple[UID, ...] = (
-    uid.CTImageStorage,
-    uid.EnhancedCTImageStorage,
-    uid.LegacyConvertedEnhancedCTImageStorage,
+IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+
+STORAGE_CLASSES: tuple[str, ...] = (
+    "1.2.840.10008.5.1.4.1.1.2",  # CT Image Storage
+    "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT Image Storage
+    "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT Image Storage
 )
 """The SOP classes that are received: the computed tomography ones."""
 
-NATIVE_SYNTAXES: tuple[UID, ...] = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian)
+NATIVE_SYNTAXES: tuple[str, ...] = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 """Transfer syntaxes whose Pixel Data has a length that the attributes foretell (PS3.5 A.1, A.2)."""
 
-ENCAPSULATED_SYNTAXES: tuple[UID, ...] = (
-    uid.RLELossless,
-    uid.JPEGLossless,
-    uid.JPEGLosslessSV1,
-    uid.JPEGLSLossless,
-    uid.JPEGLSNearLossless,
-    uid.JPEG2000Lossless,
-    uid.JPEG2000,
-    uid.HTJ2KLossless,
-    uid.HTJ2KLosslessRPCL,
-    uid.HTJ2K,
+ENCAPSULATED_SYNTAXES: tuple[str, ...] = (
+    "1.2.840.10008.1.2.5",  # RLE Lossless
+    "1.2.840.10008.1.2.4.57",  # JPEG Lossless
+    "1.2.840.10008.1.2.4.70",  # JPEG Lossless SV1
+    "1.2.840.10008.1.2.4.80",  # JPEG-LS Lossless
+    "1.2.840.10008.1.2.4.81",  # JPEG-LS Near Lossless
+    "1.2.840.10008.1.2.4.90",  # JPEG 2000 Lossless
+    "1.2.840.10008.1.2.4.91",  # JPEG 2000
+    "1.2.840.10008.1.2.4.201",  # HTJ2K Lossless
+    "1.2.840.10008.1.2.4.202",  # HTJ2K Lossless RPCL
+    "1.2.840.10008.1.2.4.203",  # HTJ2K
 )
 """Transfer syntaxes with encapsulated Pixel Data, data set in explicit VR little endian (PS3.5 A.4)."""
 
-STORAGE_SYNTAXES: tuple[UID, ...] = NATIVE_SYNTAXES + ENCAPSULATED_SYNTAXES
+STORAGE_SYNTAXES: tuple[str, ...] = NATIVE_SYNTAXES + ENCAPSULATED_SYNTAXES
 """All accepted ones, preferred first. Deflated syntaxes are left out on purpose: 1 MB of them inflates to 2 GiB."""
 
 
-VERIFICATION_SYNTAXES: tuple[UID, ...] = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian)
+VERIFICATION_SYNTAXES: tuple[str, ...] = (IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN)
 """Transfer syntaxes of the Verification SOP Class, which has no data set; the default one comes first."""
 
 
 def is_explicit(transfer_syntax_uid: str) -> bool:
     """Return whether data sets of this accepted transfer syntax carry explicit VRs."""
-    return transfer_syntax_uid != uid.ImplicitVRLittleEndian
+    return transfer_syntax_uid != IMPLICIT_VR_LITTLE_ENDIAN

@@ -13,9 +13,9 @@ from dicom_node.encode import encode
 from dicom_node.node import Device
 from dicom_node.result_context import ResultContext, ResultKind
 from dicom_node.results import build_results
-from dicom_node.sanitize import sanitize
 from dicom_node.series import CTSeries, Placement
 from model.findings import Limitation, StudyFindings, Vertebra, VertebraFinding
+from tests.dicom_node.small_series import sanitized
 from training.phantom_series import SeriesForm, SeriesOptions, make_series, native_volume
 
 SPACING_MM = (2.0, 1.25, 1.0)
@@ -83,7 +83,7 @@ class Case:
             datasets = tuple(sorted(datasets, key=lambda d: float(np.dot(normal, np.array(d.ImagePositionPatient)))))
         count = volume.spatial_shape[0]
         placement = Placement(volume.get_geometry(), tuple(range(count)), (0,) * count, (0,) * count)
-        headers = tuple(sanitize(dataset) for dataset in datasets)
+        headers = tuple(sanitized(dataset) for dataset in datasets)
         uid = str(headers[0].SeriesInstanceUID)
         return CTSeries(np.ascontiguousarray(volume.array), placement, headers, uid, "1.2.840.10008.1.2.1")
 

@@ -8,9 +8,18 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom import Dataset, config
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from dicom_node.reading_child import Reading, answer
-from dicom_node.reading_exchange import ANSWER_NAME, ReadingLimits, ReadingRequest, StudyReading, parse_answer
+from dicom_node.allowed_attributes import COMMON_ATTRIBUTES, FRAME_ATTRIBUTES, NESTED_ATTRIBUTES
+from dicom_node.elements import Walk
+from dicom_node.encoded_data_set import EncodedDataSet
+from dicom_node.header_data_set import data_set_of
+from dicom_node.reading_answer import StudyReading, parse_answer
+from dicom_node.reading_child import answer
+from dicom_node.reading_exchange import ANSWER_NAME, ReadingLimits, ReadingRequest
+from dicom_node.sanitize import sanitize
 from training.phantom_series import SeriesOptions, make_series
 
 SPACING_MM = (1.0, 0.9, 0.8)
@@ -50,11 +59,11 @@ def write_changed(folder: Path, change: Callable[[int, Dataset], None], options:
 
 
 def read_here(paths: Sequence[Path], scratch: Path, limits: ReadingLimits | None = None) -> StudyReading:
-    """Read in this process, without the child's limits: for geometry tests with many series of our own making."""
+    """Read in this process, without the child's resource limits, with its answer written, parsed and checked."""
     scratch.mkdir(parents=True, exist_ok=True)
     request = ReadingRequest(tuple(str(path) for path in paths), str(scratch), limits or ReadingLimits())
-    with config.disable_value_validation():
-        return Reading(request).run()
+    (scratch / ANSWER_NAME).write_text(json.dumps(answer(request)))
+    return parse_answer(scratch)
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -67,9 +76,25 @@ def reread(path: Path) -> Dataset:
     return pydicom.dcmread(path)
 
 
-def read_through_answer(paths: Sequence[Path], scratch: Path) -> StudyReading:
-    """Read in this process with the answer written and parsed as between child and parent: headers are sanitized."""
-    scratch.mkdir(parents=True, exist_ok=True)
-    request = ReadingRequest(tuple(str(path) for path in paths), str(scratch), ReadingLimits())
-    (scratch / ANSWER_NAME).write_text(json.dumps(answer(request)))
-    return parse_answer(scratch)
+def encoded(dataset: Dataset, *, implicit: bool = False) -> EncodedDataSet:
+    """A data set as the reading child sees it: every element of its bytes, in UTF-8 unless it says otherwise."""
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, implicit
+    if "SpecificCharacterSet" not in dataset:
+        dataset = Dataset(dict(dataset.items()))
+        dataset.SpecificCharacterSet = "ISO_IR 192"
+    with config.disable_value_validation():
+        write_dataset(buffer, dataset)
+    view = memoryview(buffer.getvalue())
+    walk = Walk(view, str(ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian))
+    elements = {
+        element.tag: (element.vr, bytes(view[element.start : element.end])) for element in walk.elements(whole=True)
+    }
+    return EncodedDataSet(elements, explicit=not implicit)
+
+
+def sanitized(dataset: Dataset) -> Dataset:
+    """A header as it comes out of the reading child and its parent."""
+    attributes = (*COMMON_ATTRIBUTES, *FRAME_ATTRIBUTES)
+    header = sanitize(encoded(dataset).header(attributes, NESTED_ATTRIBUTES), attributes)
+    return data_set_of(header, attributes, {})

@@ -95,7 +95,7 @@ def test_of_the_proposed_syntaxes_the_first_of_the_table_is_accepted(tmp_path):
         association.release()
 
 
-@pytest.mark.parametrize("sop_class", [Verification, *STORAGE_CLASSES], ids=lambda uid: uid.name)
+@pytest.mark.parametrize("sop_class", [Verification, *STORAGE_CLASSES], ids=str)
 def test_what_is_stated_is_what_is_negotiated_over_the_wire(tmp_path, sop_class):
     proposed = [*STORAGE_SYNTAXES, "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"]
     with listening(tmp_path) as node:

@@ -44,7 +44,7 @@ def with_prefix_element(element_bytes, syntax=ExplicitVRLittleEndian):
     return element_bytes + encode_data_set(make_ct(), syntax)
 
 
-@pytest.mark.parametrize("syntax", STORAGE_SYNTAXES, ids=lambda uid: uid.name)
+@pytest.mark.parametrize("syntax", STORAGE_SYNTAXES, ids=str)
 def test_the_header_of_a_whole_instance_is_read(syntax):
     dataset = make_ct(5, rows=6, columns=4, transfer_syntax=syntax)
     assert inspect(encode_data_set(dataset), syntax) == InstanceHeader(
@@ -61,7 +61,7 @@ def test_the_header_of_a_whole_instance_is_read(syntax):
     )
 
 
-@pytest.mark.parametrize("syntax", NATIVE, ids=lambda uid: uid.name)
+@pytest.mark.parametrize("syntax", NATIVE, ids=str)
 def test_scan_needs_only_the_first_bytes(syntax):
     encoded = encode_data_set(make_ct(rows=512, columns=512), syntax)
     assert scan(encoded[:2048], syntax) == inspect(encoded, syntax)
@@ -84,7 +84,7 @@ def test_a_transfer_syntax_that_is_not_offered_is_refused(syntax):
 
 
 @pytest.mark.parametrize("undefined", [False, True], ids=["defined lengths", "undefined lengths"])
-@pytest.mark.parametrize("syntax", [*NATIVE, JPEGLosslessSV1], ids=lambda uid: uid.name)
+@pytest.mark.parametrize("syntax", [*NATIVE, JPEGLosslessSV1], ids=str)
 def test_nested_sequences_of_both_kinds_are_passed_over(syntax, undefined):
     dataset = make_ct(transfer_syntax=syntax)
     icon = Dataset()
@@ -140,7 +140,7 @@ def nested(depth, syntax):
     return opening * depth + (item_head(0xE00D) + item_head(0xE0DD)) * depth
 
 
-@pytest.mark.parametrize("syntax", NATIVE, ids=lambda uid: uid.name)
+@pytest.mark.parametrize("syntax", NATIVE, ids=str)
 def test_deep_nesting_is_refused_at_once(syntax):
     allowed = encode_data_set(make_ct(), syntax)
     assert inspect(nested(MAX_DEPTH, syntax) + allowed, syntax)

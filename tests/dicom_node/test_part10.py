@@ -25,7 +25,7 @@ def test_meta_information_reads_back_and_the_data_set_follows(meta):
     assert file.read() == b"data set"
 
 
-@pytest.mark.parametrize("syntax", STORAGE_SYNTAXES, ids=lambda uid: uid.name)
+@pytest.mark.parametrize("syntax", STORAGE_SYNTAXES, ids=str)
 def test_pydicom_reads_our_files(syntax):
     dataset = make_ct(transfer_syntax=syntax)
     meta = FileMeta(CTImageStorage, dataset.SOPInstanceUID, syntax, "SENDER")

@@ -15,7 +15,7 @@ from dicom_node.errors import UnusableSeries
 from dicom_node.frames import Rescale, frames_of
 from dicom_node.instance_file import read_instance
 from dicom_node.pixels import pixel_problem, to_hu, write_hu
-from tests.dicom_node.small_series import SPACING_MM, small_hu
+from tests.dicom_node.small_series import SPACING_MM, encoded, small_hu
 from training.phantom_encoding import TransferSyntax
 from training.phantom_series import Encoding, SeriesOptions, make_series, write_series
 
@@ -33,8 +33,8 @@ def attributes(*, bits=16, high=None, signed=False, **more):
     dataset.BitsStored, dataset.HighBit = bits, bits - 1 if high is None else high
     dataset.PixelRepresentation = int(signed)
     for keyword, value in more.items():
-        setattr(dataset, keyword, value)
-    return dataset
+        dataset.add_new(keyword, "US", value)
+    return encoded(dataset)
 
 
 def hu_of(stored, dataset, slope=1.0, intercept=-1024.0):

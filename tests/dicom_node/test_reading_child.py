@@ -15,7 +15,7 @@ from tests.dicom_node.necks import ANALYZED_AT, DEVICE, findings_of, written
 from tests.dicom_node.small_series import (
     SPACING_MM,
     files_of,
-    read_through_answer,
+    read_here,
     reread,
     small_hu,
     write_changed,
@@ -74,7 +74,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_results_are_valid_and_the_mask_lies_on_the_source_slices(tmp_path, name):
     paths = write_series(small_hu(), SPACING_MM, tmp_path / "in", CASES[name])
-    context = context_of(read_through_answer(paths, tmp_path / "scratch").series)
+    context = context_of(read_here(paths, tmp_path / "scratch").series)
     results = written(context, tmp_path / "out")
     for path in results.values():
         assert dciodvfy(path).errors == (), path.name
@@ -98,7 +98,7 @@ def test_results_of_a_hostile_header_are_valid_and_carry_nothing_of_it(tmp_path)
 
     with config.disable_value_validation():
         folder = write_changed(tmp_path / "in", hostile)
-    context = context_of(read_through_answer(files_of(folder), tmp_path / "scratch").series)
+    context = context_of(read_here(files_of(folder), tmp_path / "scratch").series)
     for path in written(context, tmp_path / "out").values():
         assert dciodvfy(path).errors == (), path.name
         content = path.read_bytes()
@@ -114,7 +114,7 @@ def test_results_of_rounded_and_jittering_orientations_are_valid(tmp_path):
         dataset.PixelSpacing = ["0.90001", "0.8"] if index % 3 else ["0.9", "0.80001"]
 
     folder = write_changed(tmp_path / "in", jitter)
-    context = context_of(read_through_answer(files_of(folder), tmp_path / "scratch").series)
+    context = context_of(read_here(files_of(folder), tmp_path / "scratch").series)
     results = written(context, tmp_path / "out")
     assert all(dciodvfy(path).errors == () for path in results.values())
     assert marked_points(reread(results[ResultKind.SEGMENTATION])) == expected_points(context)

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from dicom_node.errors import Ineligible, OutOfResources, ReadingAborted, UnusableSeries
+from dicom_node.reading_answer import parse_answer
 from dicom_node.reading_exchange import (
     ANSWER_NAME,
     VOLUME_NAME,
     ReadingLimits,
     ReadingRequest,
     error_answer,
-    parse_answer,
 )
 from dicom_node.selection import SeriesVerdict
-from tests.dicom_node.small_series import SPACING_MM, read_through_answer, small_hu
+from tests.dicom_node.small_series import SPACING_MM, read_here, small_hu
 from training.phantom_series import write_series
 
 
@@ -51,7 +51,7 @@ def test_what_is_no_answer_is_an_aborted_reading(tmp_path, content):
 @pytest.fixture(scope="module")
 def answer_of_a_child(tmp_path_factory):
     folder = tmp_path_factory.mktemp("answer")
-    read_through_answer(write_series(small_hu(), SPACING_MM, folder / "in"), folder / "scratch")
+    read_here(write_series(small_hu(), SPACING_MM, folder / "in"), folder / "scratch")
     return folder / "scratch"
 
 
@@ -67,21 +67,23 @@ def tampered(scratch: Path, key: str, value: object) -> None:
     (scratch / ANSWER_NAME).write_text(json.dumps(answer))
 
 
+NAN, INFINITY = float("nan"), float("inf")
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
         ("shape", [1, 2, 3]),
+        ("shape", [INFINITY, 44, 40]),
         ("uid", "9.9"),
         ("transfer_syntax_uid", "1.2.840.10008.1.2.1.99"),
         ("warnings", ["SURPRISE"]),
-        ("affine", [[1, 2], [3, 4]]),
-        ("affine", [[float("nan")] * 4] * 4),
-        ("slices", [0] * 48),
-        ("slices", list(range(1, 49))),
-        ("rows", [-1] * 48),
-        ("grid_shape", [100_000, 100_000, 100_000]),
+        ("grid", []),
+        ("common", []),
+        ("common", {"Modality": "CT"}),
         ("headers", []),
         ("headers", None),
+        ("headers", [{"InstanceNumber": 1}] * 48),
     ],
 )
 def test_an_answer_that_contradicts_itself_is_no_answer(answered, key, value):
@@ -90,14 +92,68 @@ def test_an_answer_that_contradicts_itself_is_no_answer(answered, key, value):
         parse_answer(answered)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("position", [1, 2]),
+        ("position", [0.0, 0.0, NAN]),
+        ("position", [0.0, 0.0, INFINITY]),
+        ("orientation", [1.0, 0.0, 0.0]),
+        ("orientation", [NAN] * 6),
+        ("orientation", [1.0, 0.0, 0.0, 1.0, 0.0, 0.0]),
+        ("orientation", [2.0, 0.0, 0.0, 0.0, 1.0, 0.0]),
+        ("pixel_spacing_mm", [1.0, 0.0]),
+        ("pixel_spacing_mm", [1.0]),
+        ("slice_spacing_mm", -1.0),
+        ("slice_spacing_mm", NAN),
+        ("frame_of_reference_uid", 7),
+        ("slices", [0] * 48),
+        ("slices", list(range(1, 49))),
+        ("slices", list(range(-1, 47))),
+        ("slices", [*range(47), 100_000]),
+        ("slices", [*range(47), INFINITY]),
+        ("slices", list(range(47))),
+        ("rows", [-1] * 48),
+        ("rows", [0] * 47),
+        ("rows", [*[0] * 47, 100_000]),
+        ("columns", [*[0] * 47, 100_000]),
+        ("columns", None),
+    ],
+)
+def test_a_grid_that_cannot_be_is_no_answer(answered, key, value):
+    answer = json.loads((answered / ANSWER_NAME).read_text())
+    tampered(answered, "grid", {**answer["series"]["grid"], key: value})
+    with pytest.raises(ReadingAborted):
+        parse_answer(answered)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"verdicts": ' * 50_000])
+def test_an_answer_nested_beyond_measure_is_no_answer(tmp_path, content):
+    (tmp_path / ANSWER_NAME).write_text(content)
+    with pytest.raises(ReadingAborted):
+        parse_answer(tmp_path)
+
+
 def test_headers_of_the_answer_are_sanitized_again(answered):
     answer = json.loads((answered / ANSWER_NAME).read_text())
-    answer["series"]["common"]["00081030"] = {"vr": "LO", "Value": ["<b>x</b>\n"]}
-    answer["series"]["common"]["00104000"] = {"vr": "LT", "Value": ["canary"]}
+    answer["series"]["common"]["StudyDescription"] = ["<b>x</b>\n"]
+    answer["series"]["common"]["PatientComments"] = ["canary"]
+    answer["series"]["common"]["PatientID"] = [{"a": "canary"}]
+    answer["series"]["headers"][0]["InstanceNumber"] = ["1\n2"]
+    answer["series"]["headers"][0]["PatientName"] = ["canary"]
     (answered / ANSWER_NAME).write_text(json.dumps(answer))
     header = parse_answer(answered).series.headers[0]
     assert header.StudyDescription == "b x /b"
     assert "PatientComments" not in header
+    assert header.InstanceNumber is None
+    assert "canary" not in str(header)
+
+
+def test_headers_of_one_series_do_not_change_with_each_other(answered):
+    first, second, *_ = parse_answer(answered).series.headers
+    description = str(second.StudyDescription)
+    del first["StudyDescription"]
+    assert second.StudyDescription == description
 
 
 def test_pickled_volumes_are_never_loaded(answered):

@@ -7,8 +7,8 @@ from pydicom import DataElement, Dataset, config
 from pydicom.datadict import dictionary_VR
 
 from dicom_node.allowed_attributes import COMMON_ATTRIBUTES, EMPTY_TYPE_2, FRAME_ATTRIBUTES
-from dicom_node.sanitize import clean_name, clean_text, sanitize
-from tests.dicom_node.small_series import SPACING_MM, small_hu
+from dicom_node.sanitize import clean_name, clean_text
+from tests.dicom_node.small_series import SPACING_MM, sanitized, small_hu
 from training.phantom_series import SeriesForm, SeriesOptions, make_series
 
 
@@ -42,7 +42,7 @@ def header(**attributes):
     ],
 )
 def test_values_that_are_not_valid_are_not_passed_on(keyword, value):
-    clean = sanitize(header(**{keyword: value}))
+    clean = sanitized(header(**{keyword: value}))
     assert clean.get(keyword) in {None, ""}
 
 
@@ -60,7 +60,7 @@ def test_values_that_are_not_valid_are_not_passed_on(keyword, value):
     ],
 )
 def test_text_is_cleaned(keyword, value, cleaned):
-    clean = sanitize(header(**{keyword: value}))
+    clean = sanitized(header(**{keyword: value}))
     assert (None if clean.get(keyword) in {None, ""} else str(clean[keyword].value)) == cleaned
 
 
@@ -69,32 +69,32 @@ def test_private_and_unlisted_attributes_never_pass():
     dataset.private_block(0x0009, "CANARY", create=True).add_new(0x01, "LO", "canary")
     dataset.PatientComments = "canary"
     dataset.InstitutionName = "canary"
-    clean = sanitize(dataset)
+    clean = sanitized(dataset)
     assert "canary" not in str(clean)
     assert "PixelData" not in clean
     assert {element.keyword for element in clean} <= {*COMMON_ATTRIBUTES, *FRAME_ATTRIBUTES, "SpecificCharacterSet"}
 
 
 def test_type_2_attributes_are_there_even_when_the_source_has_none():
-    clean = sanitize(Dataset())
+    clean = sanitized(Dataset())
     assert {element.keyword for element in clean} == {*EMPTY_TYPE_2, "SpecificCharacterSet"}
 
 
 def test_a_decimal_that_is_too_long_is_shortened():
-    clean = sanitize(header(PixelSpacing=["0.48828125000000001", "0.48828125000000001"]))
+    clean = sanitized(header(PixelSpacing=["0.48828125000000001", "0.48828125000000001"]))
     assert [str(value) for value in clean.PixelSpacing] == ["0.48828125", "0.48828125"]
 
 
 def test_sanitizing_twice_changes_nothing():
     for form in SeriesForm:
         dataset = make_series(small_hu(), SPACING_MM, SeriesOptions(form=form))[0]
-        once = sanitize(dataset)
-        assert sanitize(once) == once
+        once = sanitized(dataset)
+        assert sanitized(once) == once
 
 
 def test_multi_frame_headers_keep_geometry_and_lose_the_rest():
     dataset = make_series(small_hu(), SPACING_MM, SeriesOptions(form=SeriesForm.ENHANCED))[0]
-    clean = sanitize(dataset)
+    clean = sanitized(dataset)
     assert len(clean.PerFrameFunctionalGroupsSequence) == int(dataset.NumberOfFrames)
     assert "PixelMeasuresSequence" in clean.SharedFunctionalGroupsSequence[0]
     assert "CTExposureSequence" not in clean.SharedFunctionalGroupsSequence[0]

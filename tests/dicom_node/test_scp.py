@@ -85,8 +85,8 @@ def test_a_stored_instance_is_reported_with_what_identifies_it(node):
     wait_until(lambda: node.receipts.closed == [instance.association_id], 5, "the end of the association")
 
 
-@pytest.mark.parametrize("sop_class", STORAGE_CLASSES, ids=lambda uid: uid.name)
-@pytest.mark.parametrize("syntax", STORAGE_SYNTAXES, ids=lambda uid: uid.name)
+@pytest.mark.parametrize("sop_class", STORAGE_CLASSES, ids=str)
+@pytest.mark.parametrize("syntax", STORAGE_SYNTAXES, ids=str)
 def test_every_accepted_transfer_syntax_is_stored_byte_for_byte(node, syntax, sop_class):
     dataset = make_ct(transfer_syntax=syntax, sop_class=sop_class)
     encoded = encode_data_set(dataset)
@@ -118,7 +118,7 @@ def test_echoscu_is_answered(node):
 
 
 @pytest.mark.peer
-@pytest.mark.parametrize("syntax", [*NATIVE_SYNTAXES, STORAGE_SYNTAXES[4]], ids=lambda uid: uid.name)
+@pytest.mark.parametrize("syntax", [*NATIVE_SYNTAXES, STORAGE_SYNTAXES[4]], ids=str)
 def test_storescu_with_its_nagle_delay_stores_a_series(node, tmp_path, syntax):
     files = [write_ct(make_ct(n, rows=64, columns=64, transfer_syntax=syntax), tmp_path / f"{n}.dcm") for n in range(9)]
     options = {ImplicitVRLittleEndian: ["-xi"], ExplicitVRLittleEndian: ["-xe"]}.get(syntax, ["-xs"])

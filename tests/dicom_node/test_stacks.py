@@ -10,9 +10,11 @@ from pydicom import Dataset
 
 from dicom_node.errors import UnusableSeries
 from dicom_node.frames import Frame, Plane, Rescale
+from dicom_node.geometry import placement_of
 from dicom_node.instance_file import InstanceFile
 from dicom_node.stacks import place, spread
 from model.findings import Limitation
+from tests.dicom_node.small_series import encoded
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
@@ -20,7 +22,7 @@ AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 def frame(number, position, orientation=AXIAL, thickness_mm=1.0, pixel_mm=0.5):
     dataset = Dataset()
     dataset.SOPInstanceUID = f"1.2.{number + 1}"
-    file = InstanceFile(Path(str(number)), "1.2.840.10008.1.2.1", dataset, 1, 2, encapsulated=False)
+    file = InstanceFile(Path(str(number)), "1.2.840.10008.1.2.1", encoded(dataset), 1, 2, encapsulated=False)
     plane = Plane(tuple(float(value) for value in position), orientation, (pixel_mm, pixel_mm), thickness_mm)
     return Frame(file, 0, plane, Rescale(1.0, 0.0, "HU"), 40, 40, "1.2.3", "", "", ())
 
@@ -41,9 +43,9 @@ def test_frames_are_put_in_order_from_head_to_feet(spacing, count, start, random
     placed = place(frames)
     heights = [item.plane.position[2] for item in placed.frames]
     assert heights == sorted(heights, reverse=True)
-    assert placed.placement.slices == tuple(range(count))
-    assert placed.placement.geometry.spacing[0] == pytest.approx(spacing)
-    assert np.allclose(placed.placement.geometry.position, placed.frames[0].plane.position)
+    assert placed.grid.slices == tuple(range(count))
+    assert placement_of(placed.grid).geometry.spacing[0] == pytest.approx(spacing)
+    assert np.allclose(placement_of(placed.grid).geometry.position, placed.frames[0].plane.position)
 
 
 @given(st.integers(2, 30), st.floats(-0.04, 0.04))
@@ -55,7 +57,7 @@ def test_gaps_of_the_kind_the_harvard_head_once_had_are_bridged():
     heights = list(np.cumsum([0.5] * 80 + [1.0] + [0.5] * 60 + [1.5] + [0.5] * 58))
     placed = place(axial(heights))
     assert placed.warnings == (Limitation.MISSING_SLICES,)
-    assert placed.placement.geometry.spatial_shape[0] == len(heights) + 3
+    assert placement_of(placed.grid).geometry.spatial_shape[0] == len(heights) + 3
     assert len(placed.frames) == len(heights)
 
 
@@ -82,7 +84,7 @@ def test_frames_at_one_position_are_paired():
 def test_tilt_moves_slices_by_whole_pixels_inside_a_larger_grid():
     frames = [frame(number, (0.0, -0.3 * number, -1.0 * number)) for number in range(30)]
     placed = place(frames)
-    placement = placed.placement
+    placement = placement_of(placed.grid)
     assert placed.warnings == (Limitation.GANTRY_TILT,)
     assert placement.geometry.spatial_shape == (30, 40 + 17, 40)
     first = placement.geometry.map_indices_to_reference(
@@ -95,7 +97,7 @@ def test_tilt_moves_slices_by_whole_pixels_inside_a_larger_grid():
 def test_a_drift_below_half_a_pixel_is_no_tilt():
     placed = place([frame(number, (0.0, -0.005 * number, -1.0 * number)) for number in range(30)])
     assert placed.warnings == ()
-    assert placed.placement.geometry.spatial_shape == (30, 40, 40)
+    assert placement_of(placed.grid).geometry.spatial_shape == (30, 40, 40)
 
 
 def test_too_much_tilt_is_refused():

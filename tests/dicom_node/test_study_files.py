@@ -7,7 +7,7 @@ from dicom_node.errors import DicomNodeError, UnusableSeries
 from dicom_node.instance_file import read_instance
 from dicom_node.reading_exchange import ReadingLimits
 from dicom_node.study_files import check_identity, read_files, stacks_of
-from tests.dicom_node.small_series import SPACING_MM, read_through_answer, small_hu, write
+from tests.dicom_node.small_series import SPACING_MM, read_here, small_hu, write
 from training.phantom_encoding import TransferSyntax
 from training.phantom_series import Encoding, Identity, SeriesForm, SeriesOptions, make_series, write_series
 
@@ -70,7 +70,7 @@ def test_mangled_bytes_end_in_a_volume_or_a_named_error(tmp_path, seed, options)
                 content[min(place, len(content) - 1)] = value
             path.write_bytes(content)
         try:
-            series = read_through_answer(paths, tmp_path / "scratch").series
+            series = read_here(paths, tmp_path / "scratch").series
         except DicomNodeError:
             continue
         standard, _ = series.to_standard()
