@@ -4,6 +4,7 @@ import base64
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom import Dataset
 from pydicom.encaps import encapsulate, generate_frames
@@ -82,6 +83,79 @@ def test_padding_becomes_air():
         -1024,
         9,
     ]
+
+
+STORED_FORMS = [
+    (16, 15, False),
+    (16, 15, True),
+    (12, 11, False),
+    (12, 11, True),
+    (13, 12, True),
+    (12, 15, False),
+    (10, 13, True),
+    (1, 0, False),
+]
+
+
+@pytest.mark.parametrize(("bits", "high", "signed"), STORED_FORMS)
+@pytest.mark.parametrize(
+    ("slope", "intercept"),
+    [("1", "0"), ("1", "-1024"), ("1", "-1024.5"), ("2", "-8192"), ("0.37", "-1000.1"), ("-1", "5"), ("250", "-32768")],
+)
+def test_native_pixels_of_every_stored_form_are_what_pydicom_makes_of_them(
+    tmp_path, bits, high, signed, slope, intercept
+):
+    (dataset,) = make_series(small_hu()[:1], SPACING_MM)
+    words = np.random.default_rng(bits).integers(0, 1 << 16, (dataset.Rows, dataset.Columns), dtype=np.uint16)
+    dataset.PixelData = words.tobytes()
+    dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = bits, high, int(signed)
+    dataset.RescaleSlope, dataset.RescaleIntercept = slope, intercept
+    dataset.pop("PixelPaddingValue", None)
+    found = decoded(frame_of(dataset, tmp_path))
+    if high + 1 > bits:  # pydicom takes the lowest bits whatever High Bit says
+        shifted = words >> np.uint16(high + 1 - bits)
+        dataset.PixelData, dataset.HighBit = shifted.tobytes(), bits - 1
+    rescaled = pydicom.pixels.apply_rescale(dataset.pixel_array, dataset)
+    assert np.array_equal(found, np.clip(np.rint(rescaled), -32768, 32767).astype(np.int16))
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_padding_of_a_file_becomes_air_and_nothing_else_does(tmp_path, signed):
+    (dataset,) = make_series(small_hu()[:1], SPACING_MM, SeriesOptions(encoding=Encoding(signed=signed)))
+    stored = dataset.pixel_array.copy()
+    padding = -2000 if signed else 3000
+    stored[:5] = padding
+    dataset.PixelData = stored.tobytes()
+    dataset.add_new("PixelPaddingValue", "SS" if signed else "US", padding)
+    rescaled = pydicom.pixels.apply_rescale(stored, dataset)
+    found = decoded(frame_of(dataset, tmp_path))
+    assert (found[:5] == -1024).all()
+    assert np.array_equal(found[5:], rescaled[5:])
+
+
+@pytest.mark.parametrize("compressed", [0, 1])
+def test_native_and_compressed_slices_may_stand_in_one_stack(tmp_path, compressed):
+    hu = small_hu()[:2]
+    frames = []
+    for index in range(2):
+        syntax = TransferSyntax.RLE if index == compressed else TransferSyntax.EXPLICIT_LE
+        dataset = make_series(hu, SPACING_MM, SeriesOptions(encoding=Encoding(syntax)))[index]
+        (tmp_path / str(index)).mkdir()
+        frames.append(frame_of(dataset, tmp_path / str(index)))
+    volume = np.empty_like(hu)
+    write_hu(frames, volume)
+    truth = np.stack([decoded(frame) for frame in frames])
+    assert np.array_equal(volume, truth)
+    assert {plane.tobytes() for plane in volume} == {plane.tobytes() for plane in hu}
+
+
+def test_a_file_that_was_cut_after_its_header_was_read_is_truncated(tmp_path):
+    (dataset,) = make_series(small_hu()[:1], SPACING_MM)
+    frame = frame_of(dataset, tmp_path)
+    frame.file.path.write_bytes(frame.file.path.read_bytes()[:-2])
+    with pytest.raises(UnusableSeries) as refused:
+        decoded(frame)
+    assert refused.value.code == "TRUNCATED"
 
 
 @pytest.mark.parametrize(

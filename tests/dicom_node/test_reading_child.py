@@ -7,8 +7,11 @@ import sys
 import numpy as np
 import pytest
 from pydicom import Dataset, config
+from pydicom.pixels import apply_rescale
 
-from dicom_node.reading_exchange import ReadingLimits
+from dicom_node.reading import read_study
+from dicom_node.reading_answer import parse_answer
+from dicom_node.reading_exchange import ReadingLimits, ReadingRequest
 from dicom_node.result_context import ResultContext, ResultKind
 from model.findings import Vertebra
 from tests.dicom_node.necks import ANALYZED_AT, DEVICE, findings_of, written
@@ -21,7 +24,8 @@ from tests.dicom_node.small_series import (
     write_changed,
 )
 from tests.peers import dciodvfy
-from training.phantom_series import Geometry, SeriesForm, SeriesOptions, write_series
+from training.phantom_encoding import TransferSyntax
+from training.phantom_series import Encoding, Geometry, SeriesForm, SeriesOptions, write_series
 
 LEVELS = (Vertebra.C1, Vertebra.C2)
 
@@ -131,3 +135,41 @@ def test_the_child_binds_itself_before_it_reads(tmp_path):
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert told.split() == ["7", "0", str(ReadingLimits().address_space_bytes)]
     assert resource.getrlimit(resource.RLIMIT_CPU)[1] != 7
+
+
+def test_a_native_series_is_read_without_pydicom_and_highdicom(tmp_path):
+    paths = write_series(small_hu(), SPACING_MM, tmp_path / "in")
+    (tmp_path / "scratch").mkdir()
+    request = ReadingRequest(tuple(str(path) for path in paths), str(tmp_path / "scratch"), ReadingLimits())
+    program = (
+        "import sys; from dicom_node.reading_child import main; main();"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules} & {'pydicom', 'highdicom', 'PIL', 'scipy'}))"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, input=request.to_json(), capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+    assert np.array_equal(parse_answer(tmp_path / "scratch").series.hu, small_hu())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        SeriesOptions(encoding=Encoding(TransferSyntax.EXPLICIT_LE, bits_stored=12)),
+        SeriesOptions(encoding=Encoding(TransferSyntax.EXPLICIT_LE, bits_stored=16, signed=True)),
+        SeriesOptions(encoding=Encoding(TransferSyntax.IMPLICIT_LE)),
+        SeriesOptions(encoding=Encoding(TransferSyntax.RLE)),
+        SeriesOptions(Geometry(orientation="LFP")),
+    ],
+    ids=["unsigned", "signed", "implicit", "RLE", "sagittal"],
+)
+def test_a_series_is_voxel_for_voxel_the_usual_pydicom_stack(tmp_path, options):
+    paths = write_series(small_hu(), SPACING_MM, tmp_path / "in", options)
+    series = read_study(paths, tmp_path / "scratch").series
+    slices = {dataset.SOPInstanceUID: dataset for dataset in map(reread, paths)}
+    ordered = [slices[header.SOPInstanceUID] for header in series.headers]
+    assert np.array_equal(series.hu, [apply_rescale(one.pixel_array, one) for one in ordered])
+    for header, source in zip(series.headers, ordered, strict=True):
+        assert np.allclose(header.ImagePositionPatient, source.ImagePositionPatient)
+        assert np.allclose(header.ImageOrientationPatient, source.ImageOrientationPatient)
+        for keyword in ("PatientName", "PatientID", "StudyDate", "InstanceNumber", "SeriesDescription", "Rows"):
+            assert header[keyword].value == source[keyword].value

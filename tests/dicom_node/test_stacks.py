@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import Dataset
+from scipy.spatial.transform import Rotation
 
 from dicom_node.errors import UnusableSeries
 from dicom_node.frames import Frame, Plane, Rescale
 from dicom_node.geometry import placement_of
+from dicom_node.grid import Grid
 from dicom_node.instance_file import InstanceFile
-from dicom_node.stacks import place, spread
+from dicom_node.stacks import indices_of, place, spread
 from model.findings import Limitation
 from tests.dicom_node.small_series import encoded
 
@@ -119,3 +121,17 @@ def test_wide_pixels_are_named():
 def test_exactly_two_millimeters_are_no_limitation():
     frames = [frame(number, (0.0, 0.0, 0.1 + 2.0 * number), thickness_mm=2.0, pixel_mm=2.0) for number in range(40)]
     assert place(frames).warnings == ()
+
+
+@given(
+    angles=st.tuples(*[st.floats(-3.0, 3.0)] * 3),
+    spacing_mm=st.tuples(*[st.floats(0.2, 4.0)] * 2),
+    positions=st.lists(st.tuples(*[st.floats(-500.0, 500.0)] * 3), min_size=2, max_size=9),
+)
+def test_positions_along_the_normal_are_those_of_highdicoms_geometry(angles, spacing_mm, positions):
+    rotation = Rotation.from_euler("xyz", angles).as_matrix()
+    orientation = tuple(float(value) for value in (*rotation[0], *rotation[1]))
+    planes = [Plane(position, orientation, spacing_mm, None) for position in positions]
+    grid = Grid(positions[0], orientation, spacing_mm, 1.0, (40, 30), "1.2", (0,), (0,), (0,))
+    expected = placement_of(grid).geometry.map_reference_to_indices(np.array(positions))
+    assert np.allclose(indices_of(planes), expected, atol=1e-6)
