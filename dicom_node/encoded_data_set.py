@@ -19,7 +19,10 @@ RawElement = tuple[bytes, bytes | memoryview]
 
 _CHARACTER_SET = 0x00080005
 _ITEM_START = b"\xfe\xff\x00\xe0"
-_NUMBERS = {b"US": "H", b"SS": "h", b"UL": "I", b"SL": "i", b"UV": "Q", b"SV": "q", b"FL": "f", b"FD": "d"}
+_NUMBERS = {
+    vr: struct.Struct(f"<{code}")
+    for vr, code in zip((b"US", b"SS", b"UL", b"SL", b"UV", b"SV", b"FL", b"FD"), "HhIiQqfd", strict=True)
+}
 _DEFAULT_TEXTS = frozenset({b"AE", b"AS", b"CS", b"DA", b"DS", b"DT", b"IS", b"TM", b"UI", b"UR"})
 _TEXTS = frozenset({b"LO", b"LT", b"PN", b"SH", b"ST", b"UC", b"UT"})
 _CODECS = {
@@ -54,22 +57,19 @@ class EncodedDataSet:
     def values(self, keyword: str) -> tuple[Value, ...] | None:
         """The values of an attribute, one at least; None when it is missing or its bytes are none of its VR."""
         tag = ATTRIBUTES[keyword].tag
-        if tag not in self._elements:
+        element = self._elements.get(tag)
+        if element is None:
             return None
-        vr, raw = self._elements[tag]
-        vr = _known_vr(tag, vr, raw)
-        if vr in _NUMBERS:
-            size = struct.calcsize(f"<{_NUMBERS[vr]}")
-            if not raw or len(raw) % size:
-                return None
-            return struct.unpack(f"<{len(raw) // size}{_NUMBERS[vr]}", raw)
+        vr = _known_vr(tag, *element)
+        raw = bytes(element[1])
         if vr in _DEFAULT_TEXTS:
-            decoded = bytes(raw).decode("latin_1")
-        elif vr in _TEXTS:
-            decoded = _decoded(bytes(raw), self._character_sets)
-        else:
+            return tuple(raw.decode("latin_1").rstrip(" \0").split("\\"))
+        if vr in _TEXTS:
+            return tuple(_decoded(raw, self._character_sets).rstrip(" \0").split("\\"))
+        number = _NUMBERS.get(vr)
+        if number is None or not raw or len(raw) % number.size:
             return None
-        return tuple(decoded.rstrip(" \0").split("\\"))
+        return tuple(value for (value,) in number.iter_unpack(raw))
 
     def integer(self, keyword: str) -> int | None:
         """The attribute as its only value, a binary integer; None when it is something else."""
@@ -126,7 +126,7 @@ def _encoded(view: memoryview, syntax: str, character_sets: Sequence[str]) -> En
 
 def _known_vr(tag: int, vr: bytes, raw: bytes | memoryview) -> bytes:
     """The VR itself; where it is not said, that of the table, and SQ for what holds an item."""
-    if vr not in {b"", b"UN"}:
+    if vr and vr != b"UN":
         return vr
     if tag in VR_BY_TAG:
         return VR_BY_TAG[tag]
