@@ -247,5 +247,5 @@ def explanation(
         heat = restored(np.maximum(one.activation, 0), one.crop, wide)
         top = float(heat.max(initial=0.0))
         if top > 0:
-            np.maximum(activation[wide], (heat * (255 / top)).astype(np.uint8), out=activation[wide])
+            np.maximum(activation[wide], np.rint(heat * (255 / top)).astype(np.uint8), out=activation[wide])
     return lesions, activation
