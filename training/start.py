@@ -9,6 +9,8 @@ import numpy as np
 def load_start(network: Any, start: Path) -> None:
     """Begin with earlier weights; of a bundle's arrays those that the network has are taken, in order."""
     if start.suffix != ".npz":
+        if getattr(network, "optimizer", None) is not None:  # its state is in the file too
+            network.optimizer.build(network.trainable_variables)
         network.load_weights(start)
         return
     with np.load(start, allow_pickle=False) as arrays:
