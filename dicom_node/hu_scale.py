@@ -9,6 +9,8 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
+AIR_HU = -1024
+"""What fills a grid where a series has no voxels."""
 SAMPLE_VOXELS = 4_000_000
 AIR_FROM_HU, AIR_TO_HU = -1150, -700
 DOUBTFUL_AIR_HU = -800

@@ -7,6 +7,7 @@ are decoded by `dicom_node.decoders`.
 import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 from dicom_node.encoded_data_set import EncodedDataSet
 from dicom_node.errors import UnusableSeries
 from dicom_node.frames import Frame, Rescale, numbers, text
+from dicom_node.hu_scale import AIR_HU
 from dicom_node.instance_file import InstanceFile
-from dicom_node.series import AIR_HU
 
 _MAXIMUM_SIDE = 4096
 _MAXIMUM_THREADS = 8
@@ -56,9 +57,7 @@ def write_hu(frames: Sequence[Frame], volume: NDArray[np.int16]) -> None:
             _read_native(frame, plane)
             _rescale(frame, plane)
         return
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  (only studies with compressed images pay for it)
-
-    from dicom_node.encapsulated import EncapsulatedFrames  # noqa: PLC0415  (the same)
+    from dicom_node.encapsulated import EncapsulatedFrames  # noqa: PLC0415  (half a second, for compressed images alone)
 
     encapsulated = EncapsulatedFrames(frames)
 

@@ -7,20 +7,16 @@ grow toward feet, posterior and left. Geometry is highdicom's; nothing is resamp
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
+import highdicom
 import numpy as np
 from numpy.typing import NDArray
+from pydicom import Dataset
 
+from dicom_node.hu_scale import AIR_HU
 from model.findings import Limitation
 
-if TYPE_CHECKING:
-    import highdicom
-    from pydicom import Dataset
-
 STANDARD_ORIENTATION = "FPL"
-AIR_HU = -1024
-"""What fills the grid where the series has no voxels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +29,7 @@ class Placement:
     each native slice.
     """
 
-    geometry: "highdicom.VolumeGeometry"
+    geometry: highdicom.VolumeGeometry
     slices: tuple[int, ...]
     rows: tuple[int, ...]
     columns: tuple[int, ...]
@@ -78,13 +74,13 @@ class CTSeries:
 
     hu: NDArray[np.int16]
     placement: Placement
-    headers: "tuple[Dataset, ...]"
+    headers: tuple[Dataset, ...]
     series_instance_uid: str
     transfer_syntax_uid: str
     warnings: tuple[Limitation, ...] = ()
 
     @property
-    def geometry(self) -> "highdicom.VolumeGeometry":
+    def geometry(self) -> highdicom.VolumeGeometry:
         """Geometry of the regular grid that holds the slices (see `Placement`)."""
         return self.placement.geometry
 
@@ -100,7 +96,7 @@ class CTSeries:
         return str(self.headers[0].StudyInstanceUID)
 
     @cached_property
-    def _standard_geometry(self) -> "highdicom.VolumeGeometry":
+    def _standard_geometry(self) -> highdicom.VolumeGeometry:
         placeholder = np.broadcast_to(np.zeros(1, dtype=np.uint8), self.geometry.spatial_shape)
         volume = self.geometry.with_array(placeholder).to_patient_orientation(STANDARD_ORIENTATION)
         return volume.get_geometry()

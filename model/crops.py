@@ -44,9 +44,11 @@ Box = tuple[slice, slice, slice]
 class CropGrid:
     """Where a crop lies: source index (fractional) of crop index k is ``first + k * step``, for each axis.
 
-    ``parts`` are the source voxels it needs, ``weights`` (new, part) how they are mixed along each axis.
+    ``box`` is the level's own in the source, ``parts`` are the source voxels that the crop needs, ``weights`` (new,
+    part) how they are mixed along each axis.
     """
 
+    box: Box
     first: tuple[float, ...]
     step: tuple[float, ...]
     parts: Box
@@ -114,7 +116,7 @@ def crop_grid(shape: tuple[int, ...], box: Box, spacing_mm: Spacing, config: Cro
         first.append(float(start))
         parts.append(part)
         weights.append(weight)
-    return CropGrid(tuple(first), step, (parts[0], parts[1], parts[2]), (weights[0], weights[1], weights[2]))
+    return CropGrid(box, tuple(first), step, (parts[0], parts[1], parts[2]), (weights[0], weights[1], weights[2]))
 
 
 def crop_level(hu: Volume, labels: NDArray[np.uint8], level: int, grid: CropGrid, config: CropConfig) -> Crop:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.bundle import Bundle, NetworkMetadata
-from model.crops import CROP_CHANNELS, Crop, level_boxes, level_crops, restored
+from model.crops import CROP_CHANNELS, Crop, level_crops, restored
 from model.encoders import Encoder, NetworkConfig
 from model.engine import Answers, Engine, Runtime, build_engine, default_runtime
 from model.errors import BundleError, PredictorOutOfMemory
@@ -116,9 +116,10 @@ class Predictor:
         clock.lap("levels")
         found = solve_levels(levels, prepared.hu, prepared.spacing_mm, metadata.naming)
         labels = restore_labels(found.labels, prepared)
-        found = _kept(labels, found)
         clock.lap("naming")
-        judged = self.judge(level_crops(hu, labels, spacing_mm, metadata.crops))
+        crops = level_crops(hu, labels, spacing_mm, metadata.crops)
+        found = _kept(found, crops)
+        judged = self.judge(crops)
         clock.lap("fractures")
         answer = self._findings(found, judged, hu, labels, spacing_mm)
         lesions, activation = explanation(judged, answer, labels)
@@ -129,8 +130,10 @@ class Predictor:
         self, found: Levels, judged: Sequence[Judged], hu: Volume, labels: NDArray[np.uint8], spacing_mm: Spacing
     ) -> StudyFindings:
         voxel_mm3 = float(np.prod(spacing_mm))
-        boxes = level_boxes(labels)
-        volumes = {level: float(np.count_nonzero(labels[boxes[level]] == level)) * voxel_mm3 for level in found.found}
+        volumes = {
+            Vertebra(one.crop.level): float(np.count_nonzero(labels[one.crop.grid.box] == one.crop.level)) * voxel_mm3
+            for one in judged
+        }
         scores = {Vertebra(one.crop.level): one.score for one in judged}
         answer = findings(found, scores, volumes, self.bundle.metadata.calibration)
         return answer.with_limitations(*limitations(found, spacing_mm[0]), *limitations_of(hu, spacing_mm, labels))
@@ -213,9 +216,9 @@ def _run(engine: Engine, stack: Stack, count: int, batch: int) -> list[Answered]
     return answers
 
 
-def _kept(labels: NDArray[np.uint8], found: Levels) -> Levels:
-    """The levels that the label map on the source grid holds: one that a coarse grid loses is not found."""
-    there = level_boxes(labels)
+def _kept(found: Levels, crops: Sequence[Crop]) -> Levels:
+    """The levels that the label map on the source grid holds: one that a coarse grid loses has no crop."""
+    there = {crop.level for crop in crops}
     kept = tuple(level for level in found.found if level in there)
     return Levels(found.labels, kept, found.cut & frozenset(kept))
 
@@ -230,14 +233,12 @@ def explanation(
     """
     lesions, activation = np.zeros(labels.shape, np.uint8), np.zeros(labels.shape, np.uint8)
     suspected = {finding.vertebra for finding in answer.fractured}
-    boxes = level_boxes(labels)
     for one in judged:
         if one.crop.level not in suspected:
             continue
-        box = boxes[one.crop.level]
         first, second, third = (
             slice(max(0, part.start - LESION_REACH_VOXELS), min(part.stop + LESION_REACH_VOXELS, size))
-            for part, size in zip(box, labels.shape, strict=True)
+            for part, size in zip(one.crop.grid.box, labels.shape, strict=True)
         )
         wide = (first, second, third)
         mine = (labels[wide] == one.crop.level) | (labels[wide] == 0)

@@ -74,9 +74,6 @@ def fit(  # noqa: PLR0913, PLR0917 -- one parameter an option
     atlas: Path | None,
     cases: int,
     crops: tuple[Path, ...],
-    patch: int | None,
-    slices: int,
-    least_contrast: float | None,
     paper: bool,  # noqa: FBT001 -- a flag
     **numbers: float | int | Path | None,
 ) -> None:
@@ -85,16 +82,17 @@ def fit(  # noqa: PLR0913, PLR0917 -- one parameter an option
         raise click.UsageError("--crops is missing: make them first with `python -m training crops`")
     network = _network(stage, encoder, weights)
     from training import fit as fitting  # noqa: PLC0415 -- Keras takes seconds to import; --help should not
-    from training.crop_sampler import SampleConfig  # noqa: PLC0415 -- as above
 
+    sample = {name: numbers.pop(name) for name in ("patch", "slices", "least_contrast")}
     recipe = fitting.Recipe.PAPER if paper else fitting.Recipe.DICE
     config = fitting.FitConfig(output=output, network=network, recipe=recipe, **numbers)  # type: ignore[arg-type]  # click's types
     try:
         if stage == "levels":
             fitting.fit_levels(config, fitting.LevelData(atlas=atlas, cases=cases))
         else:
-            sample = SampleConfig(slices=slices, patch=patch, least_contrast=least_contrast)
-            fitting.fit_fractures(config, fitting.CropData(crops, sample=sample))
+            data = fitting.CropData(crops)
+            chosen = replace(data.sample, **sample)  # type: ignore[arg-type]  # click's types
+            fitting.fit_fractures(config, replace(data, sample=chosen))
     except ValueError as error:
         raise click.ClickException(str(error)) from error
 

@@ -13,11 +13,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model.encoders import network_of
+from model.engine import build_engine, default_runtime
 from model.findings import StudyFindings, Vertebra
+from model.naming import NamingConfig, solve_levels
+from model.predictor import level_probabilities
+from model.preprocess import PreprocessConfig, prepare, restore_labels
+from training import fit
 from training.contenders import CONTENDERS, Contender
 from training.crop_sampler import read_shard
+from training.export import weights_bytes
 from training.figures import Estimate, Share, fracture_statistics, mean_interval, share
 from training.fractures import FractureKind
+from training.judging import judge
+from training.release import crop_scores, trained_fractures, trained_levels
+from training.synthetic_sets import synthetic_set
 from training.tables import estimate_text, markdown_table, share_text
 
 logger = logging.getLogger(__name__)
@@ -91,9 +101,6 @@ def _in_own_process(plan: Comparison, contender: Contender) -> dict[str, Any]:
 
 
 def _train(plan: Comparison, contender: Contender, folder: Path) -> None:
-    from model.encoders import network_of  # noqa: PLC0415 -- Keras only in the processes that need it
-    from training import fit  # noqa: PLC0415 -- as above
-
     def config(stage: str, batch: int) -> fit.FitConfig:
         return fit.FitConfig(
             folder / stage,
@@ -111,8 +118,6 @@ def _train(plan: Comparison, contender: Contender, folder: Path) -> None:
 
 
 def _measure(plan: Comparison, contender: Contender, folder: Path) -> None:
-    from training.export import weights_bytes  # noqa: PLC0415 -- as above
-    from training.release import trained_fractures, trained_levels  # noqa: PLC0415 -- as above
 
     figures: dict[str, Any] = {"name": contender.name, "steps": {}, "bytes": 0}
     fractures = trained_fractures(folder / "fractures")
@@ -134,13 +139,6 @@ def _steps(run: Path) -> int:
 
 def _level_figures(network: Any, plan: Comparison) -> dict[str, Any]:
     """Dice and names on synthetic studies of test seeds."""
-    from model.engine import build_engine, default_runtime  # noqa: PLC0415 -- as above
-    from model.naming import NamingConfig, solve_levels  # noqa: PLC0415 -- as above
-    from model.predictor import level_probabilities  # noqa: PLC0415 -- as above
-    from model.preprocess import PreprocessConfig, prepare, restore_labels  # noqa: PLC0415 -- as above
-    from training.judging import judge  # noqa: PLC0415 -- as above
-    from training.synthetic_sets import synthetic_set  # noqa: PLC0415 -- as above
-
     engine = build_engine(network, default_runtime())
     dice: list[float] = []
     right: list[bool] = []
@@ -165,8 +163,6 @@ def _level_figures(network: Any, plan: Comparison) -> dict[str, Any]:
 
 def _fracture_figures(network: Any, plan: Comparison) -> dict[str, Any]:
     """Fractures on crops of other seeds: every other one sets the threshold, the rest is measured."""
-    from training.release import crop_scores  # noqa: PLC0415 -- as above
-
     cases = [case for path in sorted(plan.test_crops.glob("*.npz")) for case in read_shard(path)]
     started = time.perf_counter()
     values, truth = crop_scores(network, cases), np.array([bool(case.kind) for case in cases])

@@ -108,11 +108,6 @@ def learning_rate(config: FitConfig, progress: float) -> float:
     return config.learning_rate * (0.02 + 0.98 * turned)
 
 
-def compilation() -> bool | str:
-    """Keras' ``jit_compile``: off for TensorFlow without a GPU, whose own kernels take 0.57 s where XLA takes 0.67."""
-    return "auto" if keras.backend.backend() != "tensorflow" or keras.distribution.list_devices("gpu") else False
-
-
 def _optimizer(config: FitConfig) -> Any:
     if config.recipe is Recipe.PAPER:
         return keras.optimizers.SGD(config.learning_rate, momentum=0.9)
@@ -123,7 +118,7 @@ def compiled_levels(config: FitConfig) -> Any:
     """The level network, ready to be trained."""
     network = build_unet(config.network)
     loss = losses.paper_level_loss if config.recipe is Recipe.PAPER else losses.level_loss
-    network.compile(optimizer=_optimizer(config), loss={"levels": loss}, jit_compile=compilation())
+    network.compile(optimizer=_optimizer(config), loss={"levels": loss})
     return network
 
 
@@ -138,7 +133,6 @@ def compiled_fractures(config: FitConfig, data: CropData) -> Any:
         optimizer=_optimizer(config),
         loss={"mask": mask, "slice": losses.slice_loss, "fracture": losses.fracture_loss},
         loss_weights={"mask": 1.0, "slice": 0.5, "fracture": 1.0},
-        jit_compile=compilation(),
     )
     return network
 
@@ -178,6 +172,7 @@ def fit_fractures(config: FitConfig, data: CropData) -> Path:
 def _run(network: Any, make: Callable[[], Iterator[Batch]], config: FitConfig, record: dict[str, object]) -> Path:
     """The loop: draw, step, keep the weights from time to time."""
     config.output.mkdir(parents=True, exist_ok=True)
+    record = record | {"continues": _earlier(config.start)}
     if config.start is not None:
         load_start(network, config.start)
     if config.transfer is not None:
@@ -220,7 +215,6 @@ def _checkpoint(network: Any, config: FitConfig, record: dict[str, object]) -> N
     settings = {key: value for key, value in asdict(config).items() if key not in {"output", "start", "transfer"}}
     content = record | {
         "preprocess": PREPROCESS_VERSION,
-        "continues": _earlier(config.start),
         "begins_with_the_level_network": config.transfer is not None,
         "config": settings,
     }

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dicom_node.errors import DicomNodeError
+from dicom_node.hu_scale import AIR_HU
 from dicom_node.reading import read_study
-from dicom_node.series import AIR_HU, STANDARD_ORIENTATION, CTSeries
+from dicom_node.series import STANDARD_ORIENTATION, CTSeries
 from model.findings import Limitation, Vertebra
 from training.evaluate import VolumePredictor
 from training.judging import NAMED_MM3, Answer

@@ -7,10 +7,13 @@ import numpy as np
 
 
 def load_start(network: Any, start: Path) -> None:
-    """Begin with earlier weights; of a bundle's arrays those that the network has are taken, in order."""
+    """Begin with earlier weights.
+
+    Of a run the state of its optimizer is taken as well, of a bundle's arrays those that the network has, in order.
+    """
     if start.suffix != ".npz":
-        if getattr(network, "optimizer", None) is not None:  # its state is in the file too
-            network.optimizer.build(network.trainable_variables)
+        if network.optimizer is not None:
+            network.optimizer.build(network.trainable_variables)  # without it Keras leaves out its state
         network.load_weights(start)
         return
     with np.load(start, allow_pickle=False) as arrays:

@@ -6,6 +6,7 @@ from click.testing import CliRunner
 from training.__main__ import main
 from training.compare import Comparison, table_of
 from training.contenders import CONTENDERS
+from training.crop_cases import CropPlan, make_crops
 
 
 def figures(name: str) -> dict[str, object]:
@@ -49,8 +50,9 @@ def test_an_unknown_contender_is_named_with_those_that_are_known(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_plain_cnn_is_trained_and_measured_for_real(tmp_path, made_crops):
-    crops = str(made_crops[0].output)
-    options = ["--output", str(tmp_path / "out"), "--crops", crops, "--test-crops", crops, "--seconds", "2"]
+    make_crops(CropPlan(tmp_path / "test", anatomies=14, seed=6))
+    crops, test_crops = str(made_crops[0].output), str(tmp_path / "test")
+    options = ["--output", str(tmp_path / "out"), "--crops", crops, "--test-crops", test_crops, "--seconds", "5"]
     name = next(one.name for one in CONTENDERS if not one.names_levels)
     done = CliRunner().invoke(main, ["compare", *options, "--only", name], catch_exceptions=False)
     assert done.exit_code == 0, done.output

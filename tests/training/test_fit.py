@@ -1,13 +1,11 @@
 """``python -m training`` trains both networks on phantoms and turns them into a bundle that loads."""
 
 import json
-from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from click.testing import CliRunner
 
 from model.bundle import load_bundle
@@ -50,16 +48,6 @@ def crops(tmp_path):
     return folder
 
 
-@contextmanager
-def without_graphs():
-    """Run step by step what TensorFlow would trace first: where few steps follow, tracing takes most of the time."""
-    tf.config.run_functions_eagerly(run_eagerly=True)
-    try:
-        yield
-    finally:
-        tf.config.run_functions_eagerly(run_eagerly=False)
-
-
 @pytest.mark.slow
 def test_fit_and_export_make_a_bundle_that_loads(tmp_path, crops):
     runner = CliRunner()
@@ -69,8 +57,7 @@ def test_fit_and_export_make_a_bundle_that_loads(tmp_path, crops):
     for name, more in (("levels", ["--cases", "2"]), ("pieces", pieces), ("fractures", goes_on)):
         stage = "levels" if name == "levels" else "fractures"
         output = ["--stage", stage, "--output", str(tmp_path / name)]
-        with nullcontext() if name == "levels" else without_graphs():
-            done = runner.invoke(main, ["fit", *output, *common, *more], catch_exceptions=False)
+        done = runner.invoke(main, ["fit", *output, *common, *more], catch_exceptions=False)
         assert done.exit_code == 0, done.output
         record = json.loads((tmp_path / name / "training.json").read_text())
         assert record["step"] == 3
@@ -98,9 +85,8 @@ def test_the_papers_recipe_trains_the_inception_resnet_v2_u_net(tmp_path, cases)
     batch = next(iter(slices.batches(2)))
     images, truth = batch.images[:, 32:96, 32:96], {"levels": batch.levels[:, 32:96, 32:96]}
     first_kernel = network.get_layer("encoder").weights[0].numpy().copy()
-    with without_graphs():
-        losses = [float(np.ravel(network.train_on_batch(images, truth))[0]) for _ in range(4)]
-    assert losses[-1] < min(losses[:3]) < 0.99 * losses[0]
+    losses = [float(np.ravel(network.train_on_batch(images, truth))[0]) for _ in range(8)]
+    assert losses[-1] < min(losses[:4]) < 0.99 * losses[0]
     assert not np.array_equal(first_kernel, network.get_layer("encoder").weights[0].numpy())
 
 
@@ -108,11 +94,11 @@ def test_the_papers_recipe_trains_the_inception_resnet_v2_u_net(tmp_path, cases)
 @pytest.mark.parametrize("encoder", [Encoder.COMPACT, Encoder.CNN])
 def test_the_fracture_network_learns_a_plain_line(tmp_path, crops, encoder):
     config = FitConfig(tmp_path / "run", network_of("fractures", encoder), learning_rate=2e-3)
-    data = CropData((crops,), sample=SampleConfig(slices=2))
+    data = CropData((crops,), sample=SampleConfig(slices=4))
     keras.utils.set_random_seed(1)
     network = compiled_fractures(config, data)
     batches = crop_batches(matched(data, network), 4, 1)
-    losses = [float(np.ravel(network.train_on_batch(*next(batches)))[-1]) for _ in range(15)]
+    losses = [float(np.ravel(network.train_on_batch(*next(batches)))[-1]) for _ in range(25)]
     assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
 
 

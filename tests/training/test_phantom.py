@@ -28,19 +28,14 @@ def test_seven_levels_follow_each_other_from_head_to_feet_whatever_the_seed(seed
     assert phantom.fractured == fractured
 
 
-@pytest.mark.parametrize("levels", [(1, 4, 7), (2, 5), (3, 6)])
-def test_a_fracture_lies_inside_its_own_level_and_is_visible(levels):
-    """Levels that are no neighbors are broken together: a fracture that leaves its level lies in an intact one."""
-    config = PhantomConfig(
-        fractured=frozenset(map(Vertebra, levels)),
-        contrast=Contrast(noise=0.0),
-        field_of_view_mm=(180.0, 140.0, 130.0),
-    )
+@pytest.mark.parametrize("level", list(Vertebra))
+def test_a_fracture_lies_inside_its_own_level_and_is_visible(level):
+    config = PhantomConfig(fractured=frozenset({level}), contrast=Contrast(noise=0.0))
     broken = make_phantom(5, config)
-    assert set(np.unique(broken.labels[broken.fracture])) == set(levels)
-    for level in levels:
-        inside = broken.hu[broken.fracture & (broken.labels == level)]
-        assert (inside < 250).mean() > 0.1, "a gap holds soft tissue"
+    assert broken.fracture.any()
+    assert set(np.unique(broken.labels[broken.fracture])) == {int(level)}
+    inside = broken.hu[broken.fracture]
+    assert (inside < 250).mean() > 0.1, "a gap holds soft tissue"
 
 
 def test_the_same_seed_makes_the_same_voxels_and_another_seed_does_not():
@@ -58,11 +53,11 @@ def test_an_intact_neck_has_no_fracture():
 
 
 def test_bone_is_brighter_than_muscle_and_air_is_air():
-    phantom = make_phantom(1, PhantomConfig(spacing_mm=COARSE, contrast=Contrast()))
+    phantom = make_phantom(1, PhantomConfig(contrast=Contrast()))
     assert phantom.hu.dtype == np.int16
     assert np.median(phantom.hu[phantom.labels > 0]) > 250
     assert phantom.hu.min() >= -1024
-    assert np.isclose(np.median(phantom.hu[:12, :3, :3]), -1000, atol=30)
+    assert np.isclose(np.median(phantom.hu[:20, :4, :4]), -1000, atol=30)
 
 
 def test_front_is_front_and_the_spinous_processes_point_backward():
