@@ -16,9 +16,9 @@ setup: ## make .venv and install the locked dependencies into it
 demo: setup ## send a synthetic neck CT to a local worker and show what comes back
 	@$(BIN)/cspine demo $(ARGS)
 
-test: ## run all tests (as root on Debian or Ubuntu: install the missing test peers first)
+test: ## run all tests, a file on each core (as root on Debian or Ubuntu: install the missing test peers first)
 	@$(PYTHON) deploy/bootstrap.py --peers
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup ## lint, format, types, import contracts
 	$(BIN)/ruff check .

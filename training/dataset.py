@@ -61,11 +61,19 @@ class SliceBatch:
 
 @dataclass(frozen=True, slots=True)
 class SliceConfig:
-    """Size of the training slices in voxels and how they are prepared."""
+    """Size of the training slices in voxels and how they are prepared.
 
-    height: int = 176
-    width: int = 144
+    Raises ValueError for a size that is no multiple of ``preprocess.multiple``, the stride of the deepest encoder.
+    """
+
+    height: int = 192
+    width: int = 160
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
+
+    def __post_init__(self) -> None:
+        multiple = self.preprocess.multiple
+        if self.height % multiple or self.width % multiple:
+            raise ValueError(f"slices of {self.height} x {self.width} voxels: use multiples of {multiple}")
 
 
 class SliceSampler:

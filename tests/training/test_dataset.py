@@ -1,6 +1,7 @@
 """Training slices look like network input and carry the truth of their middle channel."""
 
 import numpy as np
+import pytest
 
 from model.preprocess import PreprocessConfig
 from training.dataset import CASE_SHAPE, SliceConfig, SliceSampler, case_plan
@@ -35,3 +36,8 @@ def test_the_same_seed_draws_the_same_slices(cases):
     draws = [SliceSampler(cases, SliceConfig(), np.random.default_rng(5)).batch(2) for _ in range(2)]
     assert np.array_equal(draws[0].images, draws[1].images)
     assert np.array_equal(draws[0].levels, draws[1].levels)
+
+
+def test_slices_that_the_deepest_encoder_cannot_halve_are_refused():
+    with pytest.raises(ValueError, match="multiples of 32"):
+        SliceConfig(height=176, width=144)
