@@ -4,68 +4,16 @@ Only ``keras`` and its ``ops``-based layers are used, so that it runs on every K
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from keras import layers
 
-
-class Encoder(StrEnum):
-    """The encoders that a network can be built on; ``CNN`` is the paper's plain stack of convolutions."""
-
-    INCEPTION_RESNET_V2 = "inception_resnet_v2"
-    MOBILENET_V2 = "mobilenet_v2"
-    COMPACT = "compact"
-    CNN = "cnn"
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkConfig:
-    """What to build.
-
-    ``weights`` of the encoder: None (random), "imagenet" (fetched by Keras) or the path of a local weights file; only
-    the encoders of ``keras.applications`` know the last two. ``decoder``: channels of each stage upwards; a decoder
-    that is shorter than the encoder stops at a coarser size than the input's, an empty one leaves the encoder alone.
-    ``height`` and ``width`` None: any multiple of 32.
-    """
-
-    encoder: Encoder = Encoder.INCEPTION_RESNET_V2
-    weights: str | None = None
-    decoder: tuple[int, ...] = (256, 128, 64, 32, 16)
-    height: int | None = None
-    width: int | None = None
-
+from model.network_config import Encoder, NetworkConfig
 
 COMPACT_CHANNELS = (16, 32, 48, 64, 96)
 CNN_CHANNELS = (32, 64, 128, 128, 128)
-STRIDES = {Encoder.COMPACT: 16}
-"""By how much an encoder's deepest features are coarser than its input; 32 where nothing is said."""
-
-
-DECODERS = {
-    Encoder.INCEPTION_RESNET_V2: (256, 128, 64, 32, 16),
-    Encoder.MOBILENET_V2: (128, 96, 64, 32, 16),
-    Encoder.COMPACT: (64, 48, 32, 16),
-    Encoder.CNN: (128, 64, 32, 32, 16),
-}
-"""The usual decoder of each encoder."""
-
-
-def compact_config() -> NetworkConfig:
-    """Both networks of the embedded bundle: about half a million weights each."""
-    return NetworkConfig(Encoder.COMPACT, decoder=DECODERS[Encoder.COMPACT])
-
-
-def network_of(stage: str, encoder: Encoder) -> NetworkConfig:
-    """The network of an encoder for the stage "levels" or "fractures".
-
-    The plain CNN has no decoder in the stage "fractures": it classifies, as the paper's does.
-    """
-    return NetworkConfig(encoder, decoder=() if (stage, encoder) == ("fractures", Encoder.CNN) else DECODERS[encoder])
 
 
 def convolution(tensor: Any, channels: int, name: str, *, strides: int = 1) -> Any:
@@ -110,23 +58,30 @@ def _same_padding(layer: Any) -> Any:
     return layer.__class__.from_config(settings)
 
 
-def _last_by_size(network: Any) -> list[int]:
-    """Positions of the last layers with a four-axis output at each size, largest size first: structure, not names."""
+def _last_by_stride(network: Any) -> list[int]:
+    """Positions of the last layers of each stride from two on, finest first: by structure, not by names.
+
+    What only pads a border makes no features.
+    """
+    strides = {id(tensor): 1 for tensor in network.inputs}
     last: dict[int, int] = {}
     for position, layer in enumerate(network.layers):
-        shape = layer.output.shape
-        if len(shape) == 4 and position > 0 and int(shape[1]) & (int(shape[1]) - 1) == 0:
-            last[int(shape[1])] = position
-    return [last[size] for size in sorted(last, reverse=True) if size < 256]
+        if position == 0:
+            continue
+        before = layer.input[0] if isinstance(layer.input, list) else layer.input
+        stride = strides[id(before)] * getattr(layer, "strides", (1,))[0]
+        strides[id(layer.output)] = stride
+        if not isinstance(layer, layers.ZeroPadding2D):
+            last[stride] = position
+    return [last[stride] for stride in sorted(last) if stride > 1]
 
 
 def _application(original: Any, clone: Callable[[Any], Any]) -> Any:
     """The encoder of ``keras.applications`` as a model of its features at half size down to a thirty-second."""
-    probe = keras.models.clone_model(original, input_tensors=layers.Input((256, 256, 3)), clone_function=clone)
-    positions = _last_by_size(probe)
     encoder = keras.models.clone_model(original, clone_function=clone)
     encoder.set_weights(original.get_weights())
-    return keras.Model(encoder.inputs, [encoder.layers[position].output for position in positions], name="encoder")
+    features = [encoder.layers[position].output for position in _last_by_stride(encoder)]
+    return keras.Model(encoder.inputs, features, name="encoder")
 
 
 def _inception_resnet_v2(config: NetworkConfig, inputs: Any) -> list[Any]:
@@ -162,10 +117,3 @@ ENCODERS: dict[Encoder, Callable[[NetworkConfig, Any], list[Any]]] = {
     Encoder.CNN: _cnn,
 }
 """Each makes features from the largest size to the smallest; every size is half the one before."""
-
-
-def local_weights(path: Path) -> str:
-    """The value of ``NetworkConfig.weights`` for a local weights file; raises ValueError when there is none."""
-    if not path.is_file():
-        raise ValueError(f"there is no weights file {path.name}")
-    return str(path)

@@ -9,7 +9,8 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from model.encoders import ENCODERS, STRIDES, Encoder, NetworkConfig, convolution
+from model.encoders import ENCODERS, convolution
+from model.network_config import STRIDES, Encoder, NetworkConfig
 
 LEVEL_CHANNELS = 8
 """Background and C1 to C7."""

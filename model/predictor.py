@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle, NetworkMetadata
 from model.crops import CROP_CHANNELS, Crop, level_crops, restored
-from model.encoders import Encoder, NetworkConfig
 from model.engine import Answers, Engine, Runtime, build_engine, default_runtime
 from model.errors import BundleError, PredictorOutOfMemory
 from model.findings import StudyFindings, Vertebra
 from model.naming import Levels, solve_levels
 from model.network import FractureNetwork, build_fracture_network, build_unet
+from model.network_config import Encoder, NetworkConfig
 from model.postprocess import findings, limitations
 from model.preprocess import Field, Prepared, PreprocessConfig, Spacing, Volume, prepare, restore_labels, sagittal_stack
 from model.quality import limitations_of

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from model.encoders import Encoder, NetworkConfig, local_weights, network_of
+from model.network_config import Encoder, NetworkConfig, local_weights, network_of
 from training.commands_evaluate import evaluate
 
 ATLAS_HELP = "Folder of the SPL head and neck atlas; without it only phantoms are used."
@@ -81,6 +81,7 @@ def fit(  # noqa: PLR0913, PLR0917 -- one parameter an option
     if stage == "fractures" and not crops:
         raise click.UsageError("--crops is missing: make them first with `python -m training crops`")
     network = _network(stage, encoder, weights)
+    from training import batches  # noqa: PLC0415 -- heavy imports only where they are used
     from training import fit as fitting  # noqa: PLC0415 -- Keras takes seconds to import; --help should not
 
     sample = {name: numbers.pop(name) for name in ("patch", "slices", "least_contrast")}
@@ -88,9 +89,9 @@ def fit(  # noqa: PLR0913, PLR0917 -- one parameter an option
     config = fitting.FitConfig(output=output, network=network, recipe=recipe, **numbers)  # type: ignore[arg-type]  # click's types
     try:
         if stage == "levels":
-            fitting.fit_levels(config, fitting.LevelData(atlas=atlas, cases=cases))
+            fitting.fit_levels(config, batches.LevelData(atlas=atlas, cases=cases))
         else:
-            data = fitting.CropData(crops)
+            data = batches.CropData(crops)
             chosen = replace(data.sample, **sample)  # type: ignore[arg-type]  # click's types
             fitting.fit_fractures(config, replace(data, sample=chosen))
     except ValueError as error:

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.encoders import network_of
 from model.engine import build_engine, default_runtime
 from model.findings import StudyFindings, Vertebra
 from model.naming import NamingConfig, solve_levels
+from model.network_config import network_of
 from model.predictor import level_probabilities
 from model.preprocess import PreprocessConfig, prepare, restore_labels
 from training import fit
+from training.batches import CropData, LevelData
 from training.contenders import CONTENDERS, Contender
 from training.crop_sampler import read_shard
 from training.export import weights_bytes
@@ -113,8 +114,8 @@ def _train(plan: Comparison, contender: Contender, folder: Path) -> None:
         )
 
     if contender.names_levels:
-        fit.fit_levels(config("levels", 8), fit.LevelData(atlas=plan.atlas))
-    fit.fit_fractures(config("fractures", 4), fit.CropData(plan.crops))
+        fit.fit_levels(config("levels", 8), LevelData(atlas=plan.atlas))
+    fit.fit_fractures(config("fractures", 4), CropData(plan.crops))
 
 
 def _measure(plan: Comparison, contender: Contender, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from model.encoders import Encoder
+from model.network_config import Encoder
 from training.fit import Recipe
 
 

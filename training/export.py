@@ -13,9 +13,9 @@ from scipy import optimize
 
 from model.bundle import METADATA_FILE, SCHEMA, Bundle, load_bundle
 from model.crops import CropConfig
-from model.encoders import NetworkConfig, compact_config
 from model.naming import NamingConfig
 from model.network import FractureNetwork
+from model.network_config import NetworkConfig, compact_config
 from model.postprocess import Calibration
 from model.preprocess import PREPROCESS_VERSION, PreprocessConfig
 

@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -14,14 +14,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from model.crops import CropConfig
-from model.encoders import NetworkConfig, network_of
 from model.network import build_fracture_network, build_unet, sequence_network
+from model.network_config import NetworkConfig, network_of
 from model.preprocess import PREPROCESS_VERSION
 from training import losses
-from training.atlas import Atlas, load_atlas
-from training.crop_sampler import CropSampler, SampleConfig
-from training.dataset import SliceConfig, SliceSampler, case_plan, make_case
+from training.atlas import load_atlas
+from training.batches import CropData, LevelData, crop_batches, level_batches
 from training.feed import Batch, Feed
 from training.start import load_start, transfer_layers
 
@@ -29,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 STATE_FILE = "training.json"
 WEIGHTS_FILE = "latest.weights.h5"
-FIRST_CASES = 12
 WARM_UP = 0.03
 
 
@@ -59,45 +56,6 @@ class FitConfig:
     checkpoint_steps: int = 100
     start: Path | None = None
     transfer: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LevelData:
-    """Synthetic cases for the level network; ``atlas_share`` of them are made from the atlas, if one is given."""
-
-    atlas: Path | None = None
-    atlas_share: float = 0.65
-    cases: int = 160
-    slices: SliceConfig = field(default_factory=SliceConfig)
-
-
-@dataclass(frozen=True, slots=True)
-class CropData:
-    """Prepared vertebra crops for the fracture network (``python -m training crops``)."""
-
-    folders: tuple[Path, ...]
-    crops: CropConfig = field(default_factory=CropConfig)
-    sample: SampleConfig = field(default_factory=SampleConfig)
-
-
-def level_batches(data: LevelData, atlas: Atlas | None, batch: int, seed: int) -> Iterator[Batch]:
-    """Slices without end; the cases are made while the first batches are already drawn, always in the same order."""
-    plan = case_plan(data.cases, data.atlas_share if atlas else 0.0, seed)
-    cases = [make_case(number, atlas if from_atlas else None) for number, from_atlas in plan[:FIRST_CASES]]
-    sampler = SliceSampler(cases, data.slices, np.random.default_rng(seed + 77))
-    for number, from_atlas in plan[FIRST_CASES:]:
-        drawn = sampler.batch(batch)
-        yield drawn.images, {"levels": drawn.levels}
-        cases.append(make_case(number, atlas if from_atlas else None))
-    for drawn in sampler.batches(batch):
-        yield drawn.images, {"levels": drawn.levels}
-
-
-def crop_batches(data: CropData, batch: int, seed: int) -> Iterator[Batch]:
-    """Sequences of crop slices without end."""
-    sampler = CropSampler(data.folders, data.sample, np.random.default_rng(seed + 78))
-    while True:
-        yield sampler.batch(batch)
 
 
 def learning_rate(config: FitConfig, progress: float) -> float:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.crops import CROP_CHANNELS, CropConfig
-from model.encoders import Encoder, NetworkConfig
 from model.engine import build_engine, default_runtime
 from model.findings import Vertebra
 from model.network import FractureNetwork, build_fracture_network, build_unet, sequence_network
+from model.network_config import Encoder, NetworkConfig
 from model.postprocess import Calibration, probability
 from model.predictor import BATCH
 from training.crop_cases import RECORD_FILE

@@ -32,7 +32,7 @@ def make_ct(
     dataset.SOPInstanceUID = generate_uid(entropy_srcs=[str(number)])
     dataset.Modality = "CT"
     dataset.PatientName = CANARY
-    dataset.PatientID = "CANARY-0815"
+    dataset.PatientID = "CANARY-ZQXJ"
     dataset.StudyInstanceUID = STUDY_UID
     dataset.SeriesInstanceUID = SERIES_UID
     dataset.SeriesNumber = 3

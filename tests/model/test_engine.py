@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from model import engine as engines
-from model.encoders import NetworkConfig, compact_config
 from model.engine import (
     TOLERANCE,
     Precision,
@@ -20,6 +19,7 @@ from model.engine import (
     largest_difference,
 )
 from model.network import build_fracture_network, build_unet
+from model.network_config import NetworkConfig, compact_config
 
 pytest.importorskip("openvino", reason="the extra cpu is not installed")
 
@@ -117,7 +117,7 @@ import resource
 import sys
 import numpy as np
 from model.engine import Runtime, build_engine
-from model.encoders import compact_config
+from model.network_config import compact_config
 from model.network import build_unet
 
 def openvino_modules():

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from model.encoders import Encoder, NetworkConfig, compact_config, local_weights, network_of
 from model.network import build_fracture_network, build_unet, sequence_network
+from model.network_config import Encoder, NetworkConfig, compact_config, local_weights, network_of
 
 
 def answered(network, images):

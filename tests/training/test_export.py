@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.encoders import compact_config
 from model.network import build_fracture_network, build_unet
+from model.network_config import compact_config
 from model.postprocess import probability
 from model.predictor import load_networks
 from training.export import BundleSpec, choose_thresholds, export_bundle, fit_logistic

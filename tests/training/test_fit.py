@@ -9,21 +9,13 @@ import pytest
 from click.testing import CliRunner
 
 from model.bundle import load_bundle
-from model.encoders import Encoder, NetworkConfig, compact_config, network_of
 from model.network import build_fracture_network, build_unet
+from model.network_config import Encoder, NetworkConfig, compact_config, network_of
 from training.__main__ import main
+from training.batches import CropData, crop_batches
 from training.crop_sampler import CropCase, SampleConfig, write_shard
 from training.dataset import SliceConfig, SliceSampler
-from training.fit import (
-    CropData,
-    FitConfig,
-    Recipe,
-    compiled_fractures,
-    compiled_levels,
-    crop_batches,
-    learning_rate,
-    matched,
-)
+from training.fit import FitConfig, Recipe, compiled_fractures, compiled_levels, learning_rate, matched
 from training.start import load_start, transfer_layers
 
 
