@@ -160,6 +160,7 @@ class StudyAnalyzer:
             results=[
                 ResultObject(
                     kind=item.kind.value,
+                    variant=item.kind.value,
                     sop_class_uid=str(item.dataset.SOPClassUID),
                     sop_instance_uid=str(item.dataset.SOPInstanceUID),
                     path=result.path,

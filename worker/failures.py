@@ -30,6 +30,11 @@ class FailureCode(StrEnum):
     NO_DESTINATION = "NO_DESTINATION"
     DELIVERY_REFUSED = "DELIVERY_REFUSED"
     DELIVERY_TIMED_OUT = "DELIVERY_TIMED_OUT"
+    NOT_KEPT = "NOT_KEPT"
+    NOT_CONFIRMED = "NOT_CONFIRMED"
+    STUDY_NOT_THERE = "STUDY_NOT_THERE"
+    PATIENT_CONFLICT = "PATIENT_CONFLICT"
+    PROFILE_NOT_BUILT = "PROFILE_NOT_BUILT"
     RESULT_CORRUPT = "RESULT_CORRUPT"
     # of the application
     RETRIES_EXHAUSTED = "RETRIES_EXHAUSTED"
@@ -116,7 +121,7 @@ EXPLANATIONS: Mapping[FailureCode, Explanation] = {
     ),
     FailureCode.NO_DESTINATION: Explanation(
         "No destination is configured, so the results stay here.",
-        "Set CSPINE_DESTINATION to AETITLE@HOST:PORT and retry.",
+        "Set CSPINE_DESTINATION to AETITLE@HOST:PORT, or CSPINE_DESTINATIONS_FILE; then retry.",
     ),
     FailureCode.DELIVERY_REFUSED: Explanation(
         "The PACS refused a result for good.",
@@ -125,6 +130,26 @@ EXPLANATIONS: Mapping[FailureCode, Explanation] = {
     FailureCode.DELIVERY_TIMED_OUT: Explanation(
         "The PACS did not take the results within the time for tries.",
         "Bring the PACS back, check it with `cspine echo`, then retry: the stored results are sent as they are.",
+    ),
+    FailureCode.NOT_KEPT: Explanation(
+        "The PACS accepted a result several times and did not keep it.",
+        "Look in the PACS log for what it does with the object (quota, routing, quarantine), then retry.",
+    ),
+    FailureCode.NOT_CONFIRMED: Explanation(
+        "The PACS accepted the results, but whether it keeps them could not be found out.",
+        "Let the PACS answer storage commitment or queries, or set the destination's `commitment` to none; then retry.",
+    ),
+    FailureCode.STUDY_NOT_THERE: Explanation(
+        "The PACS does not know the study, so its results were not sent there.",
+        "See that the study is in the PACS (it may be filed under another UID), then retry.",
+    ),
+    FailureCode.PATIENT_CONFLICT: Explanation(
+        "The PACS has the study under a patient with another birth date or sex; the results were not sent there.",
+        "Find out whose study it is and correct it in the PACS. Retry if that is right now, else send the study again.",
+    ),
+    FailureCode.PROFILE_NOT_BUILT: Explanation(
+        "A destination's profile asks for objects that were not made when the study was analyzed.",
+        "Retry: the study is analyzed again, and what was sent already is not sent again.",
     ),
     FailureCode.RESULT_CORRUPT: Explanation(
         "A stored result is missing or changed on disk.",

@@ -1,4 +1,4 @@
-"""The tables: studies, series, instances, events, runs, results and deliveries. No column holds a patient's identity.
+"""The tables: studies, instances, events, runs, results, deliveries, commitments. No column holds a patient's identity.
 
 ``Study.state`` is written by ``worker.studies`` alone; everything else in a row is written by who owns that step.
 """
@@ -55,11 +55,25 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class DeliveryState(StrEnum):
-    """What one destination said about one result object."""
+    """Where one result object is on its way to one destination.
+
+    REFUSED is left by the operator's retry alone. WITHDRAWN was retracted before the destination had it.
+    """
 
     PENDING = "PENDING"
     ACCEPTED = "ACCEPTED"
+    CONFIRMED = "CONFIRMED"
     REFUSED = "REFUSED"
+    WITHDRAWN = "WITHDRAWN"
+
+
+class CommitmentState(StrEnum):
+    """Where one storage commitment transaction is; a report that comes late is still taken from EXPIRED."""
+
+    REQUESTED = "REQUESTED"
+    REPORTED = "REPORTED"
+    CONCLUDED = "CONCLUDED"
+    EXPIRED = "EXPIRED"
 
 
 class NoteKind(StrEnum):
@@ -68,6 +82,14 @@ class NoteKind(StrEnum):
     CREATED = "CREATED"
     REVISED_INSTANCE = "REVISED_INSTANCE"
     READING = "READING"
+    DESTINATION = "DESTINATION"
+    COMMITMENT = "COMMITMENT"
+    RECONCILED = "RECONCILED"
+    RETRACTION = "RETRACTION"
+
+
+RETRACTION = "retraction"
+"""Kind of the Key Object that withdraws the results of its run."""
 
 
 class Base(DeclarativeBase):
@@ -86,6 +108,7 @@ class Base(DeclarativeBase):
         dict[str, Any]: JSON(),
         StudyState: Enum(StudyState, native_enum=False, length=16, validate_strings=True),
         DeliveryState: Enum(DeliveryState, native_enum=False, length=16, validate_strings=True),
+        CommitmentState: Enum(CommitmentState, native_enum=False, length=16, validate_strings=True),
     }
 
 
@@ -94,13 +117,15 @@ class Study(Base):
 
     ``attempts`` counts every claim and never falls: it is the fencing number of a lease. ``crashes`` counts claims
     that never reported back in this generation; ``retries`` and ``first_failed_at`` serve the back-off of what is
-    transient. ``receiving_since`` is when the study last entered RECEIVING.
+    transient. ``receiving_since`` is when the study last entered RECEIVING. ``not_before`` ends a pause; a DELIVERED
+    study has one only while a confirmation is awaited.
     """
 
     __tablename__ = "studies"
     __table_args__ = (
         Index(None, "state", "priority", "created_at"),
         Index(None, "state", "last_received_at"),
+        Index(None, "state", "not_before"),
         Index(None, "lease_expires_at"),
     )
 
@@ -182,7 +207,10 @@ class StudyEvent(Base):
 
 
 class Run(Base):
-    """One finished analysis: the bundle that made it, its findings and the manifest that lets it be repeated."""
+    """One finished analysis: the bundle that made it, its findings and the manifest that lets it be repeated.
+
+    ``withdrawn_at`` says that its results were wrong: they are never sent (again).
+    """
 
     __tablename__ = "runs"
     __table_args__ = (UniqueConstraint("study_id", "generation"),)
@@ -197,19 +225,26 @@ class Run(Base):
     findings: Mapped[dict[str, Any]]
     manifest: Mapped[dict[str, Any]]
     seconds: Mapped[float]
+    withdrawn_at: Mapped[datetime | None]
 
     results: Mapped[list["ResultObject"]] = relationship(order_by="ResultObject.id", back_populates="run")
 
 
 class ResultObject(Base):
-    """One encoded result; its bytes lie in the results store under ``path`` and never change."""
+    """One encoded result; its bytes lie in the results store under ``path`` and never change.
+
+    ``variant`` is its key in the run. ``identity`` is 0 for the object as the analysis made it, n for the same object
+    under the n-th identity that a PACS gave the patient or study since.
+    """
 
     __tablename__ = "result_objects"
-    __table_args__ = (UniqueConstraint("run_id", "kind"),)
+    __table_args__ = (UniqueConstraint("run_id", "variant", "identity"),)
 
     id: Mapped[int] = mapped_column(Identifier, primary_key=True)
     run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
     kind: Mapped[str] = mapped_column(String(32))
+    variant: Mapped[str] = mapped_column(String(64))
+    identity: Mapped[int] = mapped_column(default=0)
     sop_class_uid: Mapped[str] = mapped_column(String(64))
     sop_instance_uid: Mapped[str] = mapped_column(String(64), index=True)
     path: Mapped[str] = mapped_column(String(255))
@@ -221,21 +256,58 @@ class ResultObject(Base):
 
 
 class Delivery(Base):
-    """One result object on its way to one destination (``AET@HOST:PORT``); ``last_status`` is the C-STORE status."""
+    """One result object on its way to one destination, by the name of that; every destination is tracked on its own.
+
+    ``attempts`` is counted before the object is sent. ``offered_at`` is set then, and cleared when the destination
+    certainly has not got it: while it is set, the destination may hold the object. ``retries``, ``first_failed_at`` and
+    ``next_try_at`` serve the back-off, of sending while PENDING, of confirming while ACCEPTED. ``resends`` counts how
+    often an accepted object was found missing. ``last_status`` is the peer's last status; ``failure_code`` says why
+    nothing more is tried.
+    """
 
     __tablename__ = "deliveries"
-    __table_args__ = (UniqueConstraint("result_object_id", "destination"),)
+    __table_args__ = (UniqueConstraint("result_object_id", "destination"), Index(None, "state", "next_try_at"))
 
     id: Mapped[int] = mapped_column(Identifier, primary_key=True)
     result_object_id: Mapped[int] = mapped_column(ForeignKey("result_objects.id"))
     destination: Mapped[str] = mapped_column(String(300))
     state: Mapped[DeliveryState] = mapped_column(default=DeliveryState.PENDING)
     attempts: Mapped[int] = mapped_column(default=0)
+    retries: Mapped[int] = mapped_column(default=0)
+    resends: Mapped[int] = mapped_column(default=0)
+    first_failed_at: Mapped[datetime | None]
+    next_try_at: Mapped[datetime | None]
+    offered_at: Mapped[datetime | None]
+    accepted_at: Mapped[datetime | None]
+    confirmed_at: Mapped[datetime | None]
     last_status: Mapped[int | None]
     comment: Mapped[str | None] = mapped_column(String(255))
-    accepted_at: Mapped[datetime | None]
+    failure_code: Mapped[str | None] = mapped_column(String(32))
 
     result_object: Mapped[ResultObject] = relationship(back_populates="deliveries")
+
+
+class Commitment(Base):
+    """One storage commitment transaction (PS3.4 J), kept before its request is sent, so that every report finds it.
+
+    ``instances`` maps the SOP Instance UIDs of the request to their SOP Class UIDs; ``failures`` maps those that the
+    report called failed to their Failure Reason. ``due_at`` is when waiting ends.
+    """
+
+    __tablename__ = "commitments"
+    __table_args__ = (Index(None, "study_id", "destination"), Index(None, "state"))
+
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True)
+    transaction_uid: Mapped[str] = mapped_column(String(64), unique=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
+    generation: Mapped[int]
+    destination: Mapped[str] = mapped_column(String(300))
+    state: Mapped[CommitmentState] = mapped_column(default=CommitmentState.REQUESTED)
+    instances: Mapped[dict[str, Any]]
+    failures: Mapped[dict[str, Any] | None]
+    requested_at: Mapped[datetime]
+    due_at: Mapped[datetime]
+    reported_at: Mapped[datetime | None]
 
 
 def insert_once(session: Session, table: type["Study | Series | Instance"], values: dict[str, Any]) -> int | None:

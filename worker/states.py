@@ -10,13 +10,15 @@ from types import MappingProxyType
 
 
 class StudyState(StrEnum):
-    """Where a study is between its first instance and its delivered result."""
+    """Where a study is between its first instance and its delivered, confirmed or withdrawn result."""
 
     RECEIVING = "RECEIVING"
     QUEUED = "QUEUED"
     ANALYZING = "ANALYZING"
     SENDING = "SENDING"
     DELIVERED = "DELIVERED"
+    CONFIRMED = "CONFIRMED"
+    WITHDRAWN = "WITHDRAWN"
     SKIPPED = "SKIPPED"
     FAILED = "FAILED"
 
@@ -37,6 +39,10 @@ class Cause(StrEnum):
     ANALYSIS_FAILED = "ANALYSIS_FAILED"
     DELIVERED = "DELIVERED"
     DELIVERY_FAILED = "DELIVERY_FAILED"
+    CONFIRMED = "CONFIRMED"
+    NOT_KEPT = "NOT_KEPT"
+    RETRACTED = "RETRACTED"
+    WITHDRAWN = "WITHDRAWN"
     ANALYSIS_RETRIED = "ANALYSIS_RETRIED"
     DELIVERY_RETRIED = "DELIVERY_RETRIED"
     RESULTS_VOIDED = "RESULTS_VOIDED"
@@ -55,12 +61,16 @@ TRANSITIONS: Mapping[tuple[StudyState, Cause], StudyState] = MappingProxyType(
         (_S.ANALYZING, _C.LATE_INSTANCE): _S.RECEIVING,
         (_S.SENDING, _C.LATE_INSTANCE): _S.RECEIVING,
         (_S.DELIVERED, _C.LATE_INSTANCE): _S.RECEIVING,
+        (_S.CONFIRMED, _C.LATE_INSTANCE): _S.RECEIVING,
+        (_S.WITHDRAWN, _C.LATE_INSTANCE): _S.RECEIVING,
         (_S.SKIPPED, _C.LATE_INSTANCE): _S.RECEIVING,
         (_S.FAILED, _C.LATE_INSTANCE): _S.RECEIVING,
         (_S.QUEUED, _C.REVISED_INSTANCE): _S.RECEIVING,
         (_S.ANALYZING, _C.REVISED_INSTANCE): _S.RECEIVING,
         (_S.SENDING, _C.REVISED_INSTANCE): _S.RECEIVING,
         (_S.DELIVERED, _C.REVISED_INSTANCE): _S.RECEIVING,
+        (_S.CONFIRMED, _C.REVISED_INSTANCE): _S.RECEIVING,
+        (_S.WITHDRAWN, _C.REVISED_INSTANCE): _S.RECEIVING,
         (_S.SKIPPED, _C.REVISED_INSTANCE): _S.RECEIVING,
         (_S.FAILED, _C.REVISED_INSTANCE): _S.RECEIVING,
         # Waiting for the analysis.
@@ -75,13 +85,28 @@ TRANSITIONS: Mapping[tuple[StudyState, Cause], StudyState] = MappingProxyType(
         (_S.ANALYZING, _C.ANALYSIS_FAILED): _S.FAILED,
         (_S.ANALYZING, _C.INELIGIBLE): _S.SKIPPED,
         (_S.ANALYZING, _C.ANALYZED): _S.SENDING,
-        # Delivery: the study stays SENDING while one clerk holds the lease or tries later.
+        # Delivery: the study stays SENDING while one clerk holds the lease or one destination is tried later.
         (_S.SENDING, _C.CLAIMED): _S.SENDING,
         (_S.SENDING, _C.LEASE_EXPIRED): _S.SENDING,
         (_S.SENDING, _C.POSTPONED): _S.SENDING,
         (_S.SENDING, _C.DELIVERED): _S.DELIVERED,
         (_S.SENDING, _C.DELIVERY_FAILED): _S.FAILED,
         (_S.SENDING, _C.POISONED): _S.FAILED,
+        # Confirmation, where a destination is asked for it: what it does not keep is sent again.
+        (_S.DELIVERED, _C.CLAIMED): _S.DELIVERED,
+        (_S.DELIVERED, _C.LEASE_EXPIRED): _S.DELIVERED,
+        (_S.DELIVERED, _C.POSTPONED): _S.DELIVERED,
+        (_S.DELIVERED, _C.CONFIRMED): _S.CONFIRMED,
+        (_S.DELIVERED, _C.NOT_KEPT): _S.SENDING,
+        (_S.DELIVERED, _C.DELIVERY_FAILED): _S.FAILED,
+        (_S.DELIVERED, _C.POISONED): _S.FAILED,
+        # A wrong result: its Key Object "rejected" is sent, then the result is withdrawn.
+        (_S.SENDING, _C.RETRACTED): _S.SENDING,
+        (_S.DELIVERED, _C.RETRACTED): _S.SENDING,
+        (_S.CONFIRMED, _C.RETRACTED): _S.SENDING,
+        (_S.SKIPPED, _C.RETRACTED): _S.SENDING,
+        (_S.FAILED, _C.RETRACTED): _S.SENDING,
+        (_S.SENDING, _C.WITHDRAWN): _S.WITHDRAWN,
         # The operator decides.
         (_S.FAILED, _C.ANALYSIS_RETRIED): _S.QUEUED,
         (_S.SKIPPED, _C.ANALYSIS_RETRIED): _S.QUEUED,
@@ -94,8 +119,10 @@ RENEWING = frozenset({Cause.LATE_INSTANCE, Cause.REVISED_INSTANCE, Cause.RESULTS
 """Causes that begin a new generation (new instances, or results that are no good any more): a task of an older
 generation stops without writing."""
 
-ENDS = frozenset({StudyState.DELIVERED, StudyState.SKIPPED, StudyState.FAILED})
-"""States that only a new instance or the operator leaves."""
+ENDS = frozenset(
+    {StudyState.DELIVERED, StudyState.CONFIRMED, StudyState.WITHDRAWN, StudyState.SKIPPED, StudyState.FAILED}
+)
+"""States that only a new instance, the operator or (from DELIVERED) an awaited confirmation leaves."""
 
 
 def after(state: StudyState, cause: Cause) -> StudyState:

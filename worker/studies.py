@@ -13,9 +13,24 @@ from typing import Any
 from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from worker import tracking
 from worker.failures import Failure, FailureCode
 from worker.records import NoteKind, Run, Study, StudyEvent, UtcDateTime, insert_once
 from worker.states import RENEWING, Cause, ForbiddenMove, StudyState, after
+
+VOIDING = frozenset({FailureCode.RESULT_CORRUPT, FailureCode.PROFILE_NOT_BUILT})
+"""Failures of a delivery that only another analysis mends."""
+
+
+FORGIVING = RENEWING | {
+    Cause.ANALYZED,
+    Cause.DELIVERED,
+    Cause.NOT_KEPT,
+    Cause.RETRACTED,
+    Cause.ANALYSIS_RETRIED,
+    Cause.DELIVERY_RETRIED,
+}
+"""Causes that begin something new, or end it well: crashes and retries count from zero again."""
 
 
 class StaleStudy(Exception):
@@ -149,6 +164,7 @@ def transition(session: Session, position: Position, move: Move) -> Position:
 def claim(session: Session, position: Position, at: datetime, lease_seconds: float) -> Lease:
     """Take the lease of a QUEUED or SENDING study of that generation whose pause is over; exactly one caller gets it.
 
+    A DELIVERED study can be claimed only where a confirmation is awaited, which its pause says.
     The attempt is counted before the work begins, so that also a caller that dies at once was counted.
     """
     token = str(uuid.uuid4())
@@ -162,7 +178,9 @@ def claim(session: Session, position: Position, at: datetime, lease_seconds: flo
         "progress": None,
         "progressed_at": at,
     }
-    ready = or_(Study.not_before.is_(None), Study.not_before <= at)
+    ready: ColumnElement[bool] = Study.not_before <= at
+    if position.state is not StudyState.DELIVERED:
+        ready = or_(Study.not_before.is_(None), ready)
     _compare_and_set(session, replace(position, lease_token=None), values, ready)
     columns = (Study.attempts, Study.retries, Study.first_failed_at)
     row = session.execute(select(*columns).where(Study.id == position.study_id)).one()
@@ -189,15 +207,18 @@ def held(session: Session, lease: Lease) -> None:
 def retry(session: Session, study_id: int, at: datetime, detail: str = "by the operator") -> Position:
     """The operator's retry of a FAILED or SKIPPED study.
 
-    To SENDING when its analysis had succeeded (the stored results are sent as they are), else to QUEUED; results that
-    are corrupt are made again, in a new generation. Raises ForbiddenMove for a study in another state.
+    To SENDING when its analysis had succeeded (what was not accepted of the stored results is sent), else to QUEUED;
+    results that are corrupt, or lack what a destination is to get, are made again, in a new generation. Raises
+    ForbiddenMove for a study in another state.
     """
     position = position_of(session, study_id, lock=True)
     cause = Cause.ANALYSIS_RETRIED
     analyzed = exists().where(Run.study_id == study_id, Run.generation == position.generation)
     if position.state is StudyState.FAILED and session.scalar(select(analyzed)):
         code = session.scalar(select(Study.failure_code).where(Study.id == study_id))
-        cause = Cause.RESULTS_VOIDED if code == FailureCode.RESULT_CORRUPT else Cause.DELIVERY_RETRIED
+        cause = Cause.RESULTS_VOIDED if code in VOIDING else Cause.DELIVERY_RETRIED
+    if cause is Cause.DELIVERY_RETRIED:
+        tracking.forgive(session, study_id, position.generation)
     return transition(session, position, Move(cause, at, detail))
 
 
@@ -234,7 +255,7 @@ def _counters(move: Move) -> dict[str, Any]:
     if move.cause is Cause.POSTPONED:
         first = func.coalesce(Study.first_failed_at, move.at, type_=UtcDateTime())
         return {"retries": Study.retries + 1, "first_failed_at": first}
-    if move.cause in RENEWING | {Cause.ANALYZED, Cause.ANALYSIS_RETRIED, Cause.DELIVERY_RETRIED}:
+    if move.cause in FORGIVING:
         return {"crashes": 0, "retries": 0, "first_failed_at": None}
     return {}
 

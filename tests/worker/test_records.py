@@ -38,7 +38,13 @@ def make_run(study_id: int) -> Run:
         seconds=1.25,
         results=[
             ResultObject(
-                kind="SEG", sop_class_uid="1.2", sop_instance_uid="2.25.1", path="a", sha256="0", size_bytes=2**40
+                kind="SEG",
+                variant="seg",
+                sop_class_uid="1.2",
+                sop_instance_uid="2.25.1",
+                path="a",
+                sha256="0",
+                size_bytes=2**40,
             )
         ],
     )

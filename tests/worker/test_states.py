@@ -22,6 +22,13 @@ def test_the_table_allows_exactly_the_documented_pairs_of_states():
         ("SENDING", "SENDING"),
         ("SENDING", "DELIVERED"),
         ("SENDING", "FAILED"),
+        ("SENDING", "WITHDRAWN"),
+        ("DELIVERED", "DELIVERED"),
+        ("DELIVERED", "CONFIRMED"),
+        ("DELIVERED", "SENDING"),
+        ("DELIVERED", "FAILED"),
+        ("CONFIRMED", "SENDING"),
+        ("SKIPPED", "SENDING"),
         ("FAILED", "QUEUED"),
         ("FAILED", "SENDING"),
         ("SKIPPED", "QUEUED"),
@@ -44,16 +51,31 @@ def test_a_late_instance_brings_every_other_state_back_to_receiving(state: Study
 
 
 def test_only_a_new_instance_or_the_operator_leaves_an_end():
-    leaving = {cause for (state, cause) in TRANSITIONS if state in ENDS}
-    assert leaving == RENEWING | {C.ANALYSIS_RETRIED, C.DELIVERY_RETRIED}
+    leaving = {cause for (state, cause) in TRANSITIONS if state in ENDS - {S.DELIVERED}}
+    assert leaving == RENEWING | {C.ANALYSIS_RETRIED, C.DELIVERY_RETRIED, C.RETRACTED}
+
+
+def test_a_delivered_study_is_besides_left_for_its_confirmation_alone():
+    leaving = {cause for (state, cause), new in TRANSITIONS.items() if state is S.DELIVERED and new is not state}
+    assert leaving == RENEWING - {C.RESULTS_VOIDED} | {
+        C.RETRACTED,
+        C.CONFIRMED,
+        C.NOT_KEPT,
+        C.DELIVERY_FAILED,
+        C.POISONED,
+    }
+
+
+def test_a_withdrawn_result_is_never_sent_again():
+    assert {new for (old, _), new in TRANSITIONS.items() if old is S.WITHDRAWN} == {S.RECEIVING}
 
 
 @pytest.mark.parametrize("start", StudyState)
-def test_every_state_can_still_end_delivered(start: StudyState):
+def test_every_state_can_still_end_delivered_and_confirmed(start: StudyState):
     reached = {start}
     while more := {new for (old, _), new in TRANSITIONS.items() if old in reached} - reached:
         reached |= more
-    assert S.DELIVERED in reached
+    assert {S.DELIVERED, S.CONFIRMED} <= reached
 
 
 def test_the_table_cannot_be_changed():

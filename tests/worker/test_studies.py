@@ -26,7 +26,7 @@ from tests.worker.test_records import make_run
 from worker import studies
 from worker.database import Database
 from worker.failures import Failure, FailureCode
-from worker.records import Study, StudyEvent
+from worker.records import Delivery, DeliveryState, ResultObject, Study, StudyEvent
 from worker.states import RENEWING, TRANSITIONS, Cause, ForbiddenMove, StudyState
 from worker.studies import Arrival, Lease, Move, Position, StaleStudy, UnknownStudy
 
@@ -236,8 +236,8 @@ def fail(database: Database, position: Position, code: FailureCode) -> Position:
     return move(database, position, cause, failure=Failure(code, "why"))
 
 
-def analyzed(database: Database) -> Position:
-    lease = claim(database, queued(database))
+def analyzed(database: Database, uid: str = "1.1") -> Position:
+    lease = claim(database, queued(database, uid))
     with database.transaction() as session:
         session.add(make_run(lease.study_id))
         return studies.transition(session, lease.position, Move(C.ANALYZED, NOW))
@@ -267,11 +267,55 @@ def test_only_the_delivery_is_repeated_where_only_it_failed(database: Database, 
     assert retry(database, failed.study_id) == Position(failed.study_id, S.SENDING, 1)
 
 
-def test_corrupt_results_are_made_again_in_a_new_generation(database: Database):
-    failed = fail(database, claim(database, analyzed(database)).position, FailureCode.RESULT_CORRUPT)
+@pytest.mark.parametrize("code", [FailureCode.RESULT_CORRUPT, FailureCode.PROFILE_NOT_BUILT])
+def test_results_that_are_no_good_are_made_again_in_a_new_generation(database: Database, code: FailureCode):
+    failed = fail(database, claim(database, analyzed(database)).position, code)
     assert retry(database, failed.study_id) == Position(failed.study_id, S.QUEUED, 2)
     study = row(database, failed.study_id)
     assert study.completed_by == "quiet"
+
+
+def test_a_retry_of_the_delivery_tries_again_what_was_given_up_and_nothing_that_was_accepted(database: Database):
+    position = analyzed(database)
+    with database.transaction() as session:
+        [result] = session.scalars(select(ResultObject))
+        for name, delivery_state, code in (
+            ("down", DeliveryState.PENDING, None),
+            ("closed", DeliveryState.REFUSED, "DELIVERY_REFUSED"),
+            ("silent", DeliveryState.ACCEPTED, "NOT_CONFIRMED"),
+            ("good", DeliveryState.ACCEPTED, None),
+        ):
+            row = Delivery(result_object_id=result.id, destination=name, state=delivery_state, failure_code=code)
+            row.retries, row.first_failed_at, row.next_try_at = 3, NOW, NOW + timedelta(days=1)
+            session.add(row)
+    failed = fail(database, claim(database, position).position, FailureCode.DELIVERY_REFUSED)
+    retry(database, failed.study_id)
+    with database.reading() as session:
+        told = {
+            row.destination: (row.state, row.failure_code, row.retries, row.first_failed_at, row.next_try_at)
+            for row in session.scalars(select(Delivery))
+        }
+    begun_anew = (None, 0, None, None)
+    assert told == {
+        "down": (DeliveryState.PENDING, *begun_anew),
+        "closed": (DeliveryState.PENDING, *begun_anew),
+        "silent": (DeliveryState.ACCEPTED, *begun_anew),
+        "good": (DeliveryState.ACCEPTED, None, 3, NOW, NOW + timedelta(days=1)),
+    }
+
+
+def test_a_delivered_study_is_claimed_only_where_a_confirmation_is_awaited(database: Database):
+    delivered = move(database, claim(database, analyzed(database)).position, C.DELIVERED)
+    with pytest.raises(StaleStudy):
+        claim(database, delivered, NOW + timedelta(days=1))
+    study_id = analyzed(database, "1.2").study_id
+    sending = claim(database, Position(study_id, S.SENDING, 1))
+    awaiting = move(database, sending.position, C.DELIVERED, not_before=NOW + timedelta(seconds=10))
+    with pytest.raises(StaleStudy):
+        claim(database, awaiting)
+    lease = claim(database, awaiting, NOW + timedelta(seconds=10))
+    assert lease.position.state is S.DELIVERED
+    assert move(database, lease.position, C.CONFIRMED).state is S.CONFIRMED
 
 
 @pytest.mark.parametrize("how", [new, queued, analyzed])
@@ -363,11 +407,11 @@ def assigned_names(node: ast.AST) -> list[ast.expr]:
 
 
 def writes_state(node: ast.AST) -> bool:
-    """Whether the node assigns ``….state`` (of anything but a delivery), makes a Study, or updates its state."""
+    """Whether the node assigns ``….state`` (but of a delivery or commitment), makes a Study, or updates its state."""
     targets = [
         target for target in assigned_names(node) if isinstance(target, ast.Attribute) and target.attr == "state"
     ]
-    if any("deliver" not in ast.unparse(target) for target in targets):
+    if any(re.search("deliver|commitment", ast.unparse(target)) is None for target in targets):
         return True
     if not isinstance(node, ast.Call):
         return False
