@@ -1,4 +1,4 @@
-"""The one reviewed table of codes that results use (PS3.16 CID 240, 4031, 6048, 7000, 7001, 7150).
+"""The one reviewed table of codes that results use (PS3.16 CID 240, 4031, 6048, 7000, 7001, 7010, 7150).
 
 No validator checks that a code means what its text says, so every code stands here once, with its meaning, and a test
 compares it with pydicom's dictionaries. Codes from elsewhere in the package are a defect.
@@ -57,6 +57,11 @@ COMPUTED_TOMOGRAPHY_OF_SPINE = Code("241577003", "SCT", "Computed tomography of 
 """The procedure reported where the source names none; not in pydicom's dictionaries."""
 LANGUAGE = Code("en-US", "RFC5646", "English (United States)")
 """Not in pydicom's dictionaries, which hold no language tags."""
+
+OF_INTEREST = Code("113000", "DCM", "Of Interest")
+REJECTED_FOR_QUALITY_REASONS = Code("113001", "DCM", "Rejected for Quality Reasons")
+REJECTED_FOR_PATIENT_SAFETY_REASONS = Code("113037", "DCM", "Rejected for Patient Safety Reasons")
+KEY_OBJECT_DESCRIPTION = Code("113012", "DCM", "Key Object Description")
 
 DIAGNOSTIC_IMAGING_REPORT = Code("18748-4", "LN", "Diagnostic Imaging Report")
 SECTION_CURRENT_PROCEDURE = Code("55111-9", "LN", "Current Procedure Descriptions")

@@ -9,8 +9,9 @@ from pydicom.sr.coding import Code
 
 from dicom_node import codes
 from dicom_node.provenance import report_arguments, stamp
-from dicom_node.report import evidence, opening
-from dicom_node.result_context import ResultContext, ResultKind
+from dicom_node.report_content import evidence, opening
+from dicom_node.result_context import ResultContext
+from dicom_node.result_kind import ResultKind
 from dicom_node.sentences import DISCLAIMER, conclusion, level_sentence, limitation_sentences, percent
 from dicom_node.source_headers import usable_header
 

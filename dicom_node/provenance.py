@@ -4,8 +4,9 @@ highdicom takes the clock and random UIDs where none is given, and warns with th
 objects are built from a header without names and then stamped here, which makes a repeated run byte-identical.
 """
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, Self
 
 import highdicom
 from highdicom.base import SOPClass
@@ -14,8 +15,33 @@ from pydicom.sr.coding import Code
 from pydicom.valuerep import DT
 
 from dicom_node import codes
-from dicom_node.node import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicom_node.result_context import ResultContext, ResultKind
+from dicom_node.node import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Device
+from dicom_node.result_context import ResultContext, SupersededResult
+from dicom_node.result_kind import ResultKind, variant_name
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Which device made an object, and when (aware, in the zone in which it is written)."""
+
+    device: Device
+    moment: datetime
+
+    @classmethod
+    def of(cls, context: ResultContext) -> Self:
+        """The origin of the results of one analysis."""
+        return cls(context.device, in_zone_of(context.series.headers[0], context.analyzed_at))
+
+    def arguments(self, what: str) -> dict[str, Any]:
+        """The keyword arguments that name this origin; ``what`` begins the Series Description."""
+        return {
+            "manufacturer": self.device.manufacturer,
+            "manufacturer_model_name": self.device.model_name,
+            "software_versions": self.device.software_version,
+            "device_serial_number": self.device.serial,
+            "series_description": f"{what} - cspine {self.device.software_version[:24]} AI, not verified"[:64],
+            "contributing_equipment": [contributing_equipment(self)],
+        }
 
 
 def algorithm_parameters(context: ResultContext) -> dict[str, str]:
@@ -38,59 +64,84 @@ def algorithm_identification(context: ResultContext) -> highdicom.AlgorithmIdent
     )
 
 
-def contributing_equipment(context: ResultContext) -> highdicom.ContributingEquipment:
+def contributing_equipment(origin: Origin) -> highdicom.ContributingEquipment:
     """The item of Contributing Equipment Sequence (0018,A001) for this product, with its Device UID."""
+    device = origin.device
     item = highdicom.ContributingEquipment(
-        manufacturer=context.device.manufacturer,
+        manufacturer=device.manufacturer,
         purpose_of_reference=codes.PROCESSING_EQUIPMENT,
-        manufacturer_model_name=context.device.model_name,
-        software_versions=context.device.software_version,
-        device_serial_number=context.device.serial,
+        manufacturer_model_name=device.model_name,
+        software_versions=device.software_version,
+        device_serial_number=device.serial,
         contribution_description="Vertebra segmentation and fracture detection; AI, not verified",
     )
-    item.DeviceUID = context.device.device_uid
-    item.ContributionDateTime = DT(_moment(context).strftime("%Y%m%d%H%M%S.%f%z"))
+    item.DeviceUID = device.device_uid
+    item.ContributionDateTime = DT(origin.moment.strftime("%Y%m%d%H%M%S.%f%z"))
     return item
 
 
-def common_arguments(context: ResultContext, kind: ResultKind, what: str) -> dict[str, Any]:
-    """The keyword arguments that every highdicom object of this result set shares."""
+def common_arguments(
+    context: ResultContext, kind: ResultKind, what: str, segmentation: ResultKind | None = None
+) -> dict[str, Any]:
+    """The keyword arguments that every highdicom object of this result set shares.
+
+    ``segmentation`` is the kind that the object refers to: an object that refers to another one is another object.
+    """
+    variant = variant_name(kind, segmentation)
     return {
-        "series_instance_uid": context.uid("series", kind.value),
+        "series_instance_uid": context.uid("series", variant),
         "series_number": kind.series_number,
-        "sop_instance_uid": context.uid("instance", kind.value),
+        "sop_instance_uid": context.uid("instance", variant),
         "instance_number": 1,
-        "manufacturer": context.device.manufacturer,
-        "manufacturer_model_name": context.device.model_name,
-        "software_versions": context.device.software_version,
-        "device_serial_number": context.device.serial,
-        "series_description": context.series_description(what),
-        "contributing_equipment": [contributing_equipment(context)],
+        **Origin.of(context).arguments(what),
     }
 
 
-def report_arguments(context: ResultContext, header: Dataset, kind: ResultKind, what: str) -> dict[str, Any]:
-    """The keyword arguments that the structured reports share besides: complete, preliminary, not verified."""
+def report_arguments(
+    context: ResultContext, header: Dataset, kind: ResultKind, what: str, segmentation: ResultKind | None = None
+) -> dict[str, Any]:
+    """The keyword arguments that the structured reports share besides: complete, preliminary, not verified.
+
+    Reports of earlier versions become their Predecessor Documents (0040,A360).
+    """
     return {
         "is_complete": True,
         "is_final": False,
         "is_verified": False,
+        "previous_versions": [_reference(context, earlier) for earlier in context.supersedes] or None,
         "specific_character_set": header.get("SpecificCharacterSet"),
-        **common_arguments(context, kind, what),
+        **common_arguments(context, kind, what, segmentation),
     }
+
+
+def _reference(context: ResultContext, earlier: SupersededResult) -> Dataset:
+    """An earlier report as highdicom takes it; it lies in the same study."""
+    reference = Dataset()
+    reference.StudyInstanceUID = context.study_instance_uid
+    reference.SeriesInstanceUID = earlier.series_instance_uid
+    reference.SOPClassUID = earlier.sop_class_uid
+    reference.SOPInstanceUID = earlier.sop_instance_uid
+    return reference
 
 
 def stamp(dataset: SOPClass, context: ResultContext, header: Dataset) -> None:
     """Give ``dataset`` the times of the analysis, the patient and study of ``header`` and UIDs that repeat."""
-    dataset.copy_patient_and_study_information(header)
-    _stamp_times(dataset, context, header)
-    dataset.ContributingEquipmentSequence = [
-        item for item in dataset.ContributingEquipmentSequence if item.get("ManufacturerModelName") != "highdicom"
-    ]
+    stamp_origin(dataset, Origin.of(context), header)
     if "DimensionOrganizationSequence" in dataset:
         uid = context.uid("dimensions", dataset.SOPInstanceUID)
         for item in (*dataset.DimensionOrganizationSequence, *dataset.DimensionIndexSequence):
             item.DimensionOrganizationUID = uid
+
+
+def stamp_origin(dataset: SOPClass, origin: Origin, header: Dataset) -> None:
+    """Give ``dataset`` the times of ``origin``, and the patient and study of ``header``."""
+    dataset.copy_patient_and_study_information(header)
+    _stamp_times(dataset, origin)
+    if header.get("TimezoneOffsetFromUTC"):
+        dataset.TimezoneOffsetFromUTC = header.TimezoneOffsetFromUTC
+    dataset.ContributingEquipmentSequence = [
+        item for item in dataset.ContributingEquipmentSequence if item.get("ManufacturerModelName") != "highdicom"
+    ]
     meta = dataset.file_meta
     meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
@@ -106,26 +157,23 @@ def procedures_reported(header: Dataset) -> tuple[Code, ...]:
     return tuple(found) or (codes.COMPUTED_TOMOGRAPHY_OF_SPINE,)
 
 
-def _stamp_times(dataset: Dataset, context: ResultContext, header: Dataset) -> None:
-    """Write the analysis time into every date and time that highdicom took from the clock."""
-    moment = _moment(context)
-    date, time = moment.strftime("%Y%m%d"), moment.strftime("%H%M%S.%f")
-    for prefix in ("InstanceCreation", "Content"):
+def in_zone_of(header: Dataset, moment: datetime) -> datetime:
+    """``moment`` in the zone that ``header`` names (0008,0201) if it names one, else in its own."""
+    offset = str(header.get("TimezoneOffsetFromUTC") or "")
+    if len(offset) == 5 and offset[0] in "+-" and offset[1:].isdecimal() and offset[1:] <= "1400":
+        shift = timedelta(hours=int(offset[1:3]), minutes=int(offset[3:]))
+        return moment.astimezone(timezone(shift if offset[0] == "+" else -shift))
+    return moment
+
+
+def _stamp_times(dataset: Dataset, origin: Origin) -> None:
+    """Write the time of ``origin`` into every date and time that highdicom took from the clock."""
+    date, time = origin.moment.strftime("%Y%m%d"), origin.moment.strftime("%H%M%S.%f")
+    for prefix in ("InstanceCreation", "Content", "PresentationCreation"):
         if f"{prefix}Date" in dataset:
             setattr(dataset, f"{prefix}Date", date)
             setattr(dataset, f"{prefix}Time", time)
     if "DateOfSecondaryCapture" in dataset:
         dataset.DateOfSecondaryCapture, dataset.TimeOfSecondaryCapture = date, time
     dataset.SeriesDate, dataset.SeriesTime = date, time
-    dataset.InstanceCreatorUID = context.device.device_uid
-    if header.get("TimezoneOffsetFromUTC"):
-        dataset.TimezoneOffsetFromUTC = header.TimezoneOffsetFromUTC
-
-
-def _moment(context: ResultContext) -> datetime:
-    """The time of the analysis in the source's zone if it names one (0008,0201), else in its own."""
-    offset = str(context.series.headers[0].get("TimezoneOffsetFromUTC") or "")
-    if len(offset) == 5 and offset[0] in "+-" and offset[1:].isdecimal() and offset[1:] <= "1400":
-        shift = timedelta(hours=int(offset[1:3]), minutes=int(offset[3:]))
-        return context.analyzed_at.astimezone(timezone(shift if offset[0] == "+" else -shift))
-    return context.analyzed_at
+    dataset.InstanceCreatorUID = origin.device.device_uid

@@ -3,7 +3,6 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from functools import cached_property
 from typing import Protocol
 
@@ -13,6 +12,7 @@ from pydicom import Dataset
 from pydicom.uid import UID
 
 from dicom_node.node import Device, deterministic_uid
+from dicom_node.result_kind import ResultKind
 from dicom_node.series import Placement
 from model.findings import StudyFindings, Vertebra
 
@@ -44,26 +44,22 @@ class SourceSeries(Protocol):
         """Voxel spacing (slice, row, column) of ``hu``."""
 
 
-class ResultKind(StrEnum):
-    """The objects of the default set; the value names the file that the CLI writes."""
-
-    SEGMENTATION = "segmentation"
-    REPORT = "report"
-    NARRATIVE = "narrative"
-    SUMMARY = "summary"
-
-    @property
-    def series_number(self) -> int:
-        """A Series Number of our own, the same in every study, far from those of scanners."""
-        return {"segmentation": 9701, "report": 9702, "narrative": 9703, "summary": 9704}[self.value]
-
-
 @dataclass(frozen=True, slots=True)
 class ResultObject:
-    """One DICOM object to be stored and sent."""
+    """One DICOM object to be stored and sent; ``variant`` is its stable key, unique in one analysis."""
 
     kind: ResultKind
     dataset: Dataset
+    variant: str
+
+
+@dataclass(frozen=True, slots=True)
+class SupersededResult:
+    """A report of an earlier version of the results of the same study, which this version replaces."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +79,7 @@ class ResultContext:
     the same form: voxels of the fracture of a suspected level carry its number) and ``activation`` (uint8: how much the
     network's answer rests on a voxel) explain the findings; None where nothing is to be explained. ``analyzed_at``
     must be aware: dates and times are written in its zone, or in the source's Timezone Offset From UTC if it has one.
+    ``supersedes`` names the reports of earlier versions, which the reports list; no UID depends on it.
     Raises ``ValueError`` where this does not hold.
     """
 
@@ -96,6 +93,7 @@ class ResultContext:
     analyzed_at: datetime
     lesions: NDArray[np.uint8] | None = None
     activation: NDArray[np.uint8] | None = None
+    supersedes: tuple[SupersededResult, ...] = ()
 
     def __post_init__(self) -> None:
         if self.analyzed_at.tzinfo is None:
@@ -147,10 +145,6 @@ class ResultContext:
     def tracking_uid(self, vertebra: Vertebra) -> UID:
         """The Tracking UID of a level, the same in segment and measurement group."""
         return self.uid("tracking", vertebra.name)
-
-    def series_description(self, what: str) -> str:
-        """``what``, product, version and warning, within the 64 characters of LO."""
-        return f"{what} - cspine {self.device.software_version[:24]} AI, not verified"[:64]
 
 
 def tracking_identifier(vertebra: Vertebra) -> str:

@@ -1,32 +1,99 @@
-"""The default set of result objects of one analysis: segmentation, report, narrative, summary."""
+"""The result objects of one analysis that the destinations' profiles ask for, each built once."""
 
-from dicom_node.contours import key_slices
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from PIL import Image
+from pydicom import Dataset
+
+from dicom_node.air_report import build_air_report
+from dicom_node.contours import KeySlice, key_slices
+from dicom_node.key_objects import build_key_objects
 from dicom_node.narrative import build_narrative
+from dicom_node.profiles import PROFILES, Profile
 from dicom_node.report import build_report
-from dicom_node.result_context import ResultContext, ResultKind, ResultObject
+from dicom_node.result_context import ResultContext, ResultObject
+from dicom_node.result_kind import ResultKind, variant_name
 from dicom_node.segmentation import build_segmentation
-from dicom_node.summary import build_summary
+from dicom_node.summary import build_summary, render_summary
+from model.findings import Vertebra
 
 __all__ = ["ResultContext", "ResultKind", "ResultObject", "build_results"]
 
 
-def build_results(context: ResultContext) -> tuple[ResultObject, ...]:
-    """The objects to store and send, in the order to send them; no segmentation where no level was found.
+def build_results(
+    context: ResultContext, profiles: Sequence[Profile] = (PROFILES["default"],)
+) -> tuple[ResultObject, ...]:
+    """The objects that any of ``profiles`` asks for, in the order to send them.
 
-    The same context always gives the same bytes. Raises ``ValueError`` when mask and findings name different levels:
-    a suspected level must never go missing on the way into a report.
+    No segmentation is made where no level was found, no key objects, presentation state or arrows where nothing is
+    suspected. The same context always gives the same bytes. Raises ``ValueError`` when mask and findings name different
+    levels: a suspected level must never go missing on the way into a report.
     """
     slices = key_slices(context.labels, context.lesions)
     if tuple(slices) != context.levels:
         found = ", ".join(level.name for level in slices) or "none"
         named = ", ".join(level.name for level in context.levels) or "none"
         raise ValueError(f"the mask holds the levels {found}, but the findings name {named}")
+    builder = _Builder(context, slices)
     objects = []
-    segmentation = None
-    if context.levels:
-        segmentation = build_segmentation(context)
-        objects.append(ResultObject(ResultKind.SEGMENTATION, segmentation))
-    objects.append(ResultObject(ResultKind.REPORT, build_report(context, slices, segmentation)))
-    objects.append(ResultObject(ResultKind.NARRATIVE, build_narrative(context)))
-    objects.append(ResultObject(ResultKind.SUMMARY, build_summary(context)))
+    for kind, segmentation in _wanted(profiles, nothing_found=not context.levels):
+        dataset = builder.build(kind, segmentation)
+        if dataset is not None:
+            objects.append(ResultObject(kind, dataset, variant_name(kind, segmentation)))
     return tuple(objects)
+
+
+def _wanted(profiles: Sequence[Profile], *, nothing_found: bool) -> list[tuple[ResultKind, ResultKind | None]]:
+    """Which kinds are asked for, each with the kind of segmentation that it refers to, in sending order."""
+    wanted = {
+        (kind, profile.segmentation if kind.refers_to_segmentation and not nothing_found else None)
+        for profile in profiles
+        for kind in profile.kinds
+    }
+    order = list(ResultKind)
+    return sorted(wanted, key=lambda pair: (order.index(pair[0]), pair[1] or ""))
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """What the objects of one analysis share."""
+
+    context: ResultContext
+    slices: Mapping[Vertebra, KeySlice]
+
+    @cached_property
+    def picture(self) -> Image.Image:
+        """The summary's picture."""
+        return render_summary(self.context)
+
+    @cached_property
+    def binary(self) -> Dataset | None:
+        """The BINARY segmentation, if a level was found."""
+        return build_segmentation(self.context, ResultKind.SEGMENTATION) if self.context.levels else None
+
+    @cached_property
+    def labelmap(self) -> Dataset | None:
+        """The LABELMAP segmentation, if a level was found."""
+        return build_segmentation(self.context, ResultKind.LABELMAP) if self.context.levels else None
+
+    def segmentation(self, kind: ResultKind | None) -> Dataset | None:
+        """The segmentation of a kind."""
+        if kind is None:
+            return None
+        return self.labelmap if kind is ResultKind.LABELMAP else self.binary
+
+    def build(self, kind: ResultKind, segmentation: ResultKind | None) -> Dataset | None:
+        """One object, or None where there is no reason for it."""
+        context, slices = self.context, self.slices
+        builders: Mapping[ResultKind, Callable[[], Dataset | None]] = {
+            ResultKind.SEGMENTATION: lambda: self.segmentation(kind),
+            ResultKind.LABELMAP: lambda: self.segmentation(kind),
+            ResultKind.REPORT: lambda: build_report(context, slices, self.segmentation(segmentation)),
+            ResultKind.AIR_REPORT: lambda: build_air_report(context, slices, self.segmentation(segmentation)),
+            ResultKind.NARRATIVE: lambda: build_narrative(context),
+            ResultKind.SUMMARY: lambda: build_summary(context, self.picture),
+            ResultKind.KEY_OBJECTS: lambda: build_key_objects(context, slices),
+        }
+        return builders[kind]()

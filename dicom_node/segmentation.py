@@ -1,4 +1,4 @@
-"""The mask as a BINARY Segmentation on the source grid, one segment a level (PS3.3 A.51, C.8.20.2)."""
+"""The mask as a BINARY or LABELMAP Segmentation on the source grid, one segment a level (PS3.3 A.51, C.8.20.2)."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -13,7 +13,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node import codes
 from dicom_node.provenance import algorithm_identification, common_arguments, stamp
-from dicom_node.result_context import ResultContext, ResultKind, tracking_identifier
+from dicom_node.result_context import ResultContext, tracking_identifier
+from dicom_node.result_kind import ResultKind
 from dicom_node.sentences import percent
 from dicom_node.source_headers import nameless, usable_header, with_values
 from model.findings import Vertebra, VertebraFinding
@@ -32,10 +33,17 @@ LEVEL_RGB: Mapping[Vertebra, tuple[int, int, int]] = MappingProxyType(
 """The color of each level in segmentation and pictures; none is red, which marks a suspected fracture."""
 
 
-def build_segmentation(context: ResultContext) -> Dataset:
+_TYPES = {
+    ResultKind.SEGMENTATION: SegmentationTypeValues.BINARY,
+    ResultKind.LABELMAP: SegmentationTypeValues.LABELMAP,
+}
+
+
+def build_segmentation(context: ResultContext, kind: ResultKind = ResultKind.SEGMENTATION) -> Dataset:
     """The Segmentation of every level found; ``ValueError`` if there is none, for an empty one would hold every frame.
 
-    Native Explicit VR Little Endian: some servers inflate compressed segmentations on their way to a viewer.
+    ``kind`` is SEGMENTATION (BINARY, 66.4) or LABELMAP (66.7). Native Explicit VR Little Endian: some servers inflate
+    compressed segmentations on their way to a viewer.
     """
     if not context.levels:
         raise ValueError("no level was found: there is nothing to segment")
@@ -44,7 +52,7 @@ def build_segmentation(context: ResultContext) -> Dataset:
     dataset = Segmentation(
         source_images=[with_values(nameless(header), {"SliceThickness": thickness}), *context.series.headers[1:]],
         pixel_array=segment_numbers(context),
-        segmentation_type=SegmentationTypeValues.BINARY,
+        segmentation_type=_TYPES[kind],
         segment_descriptions=[
             _description(number, finding, context) for number, finding in enumerate(context.findings.vertebrae, start=1)
         ],
@@ -54,7 +62,7 @@ def build_segmentation(context: ResultContext) -> Dataset:
         transfer_syntax_uid=ExplicitVRLittleEndian,
         omit_empty_frames=True,
         specific_character_set=header.get("SpecificCharacterSet"),
-        **common_arguments(context, ResultKind.SEGMENTATION, "Segmentation"),
+        **common_arguments(context, kind, "Segmentation" if kind is ResultKind.SEGMENTATION else "Label map"),
     )
     dataset.ContentCreatorName = ""  # type 2
     stamp(dataset, context, header)

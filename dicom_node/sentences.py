@@ -13,6 +13,8 @@ DISCLAIMER = "AI result, not verified. Not for diagnosis. Not a medical device."
 WARNING = "AI, not verified, not for diagnosis; not a medical device."
 """The short form for pictures."""
 
+SUPERSEDES = "This result replaces an earlier one of the same study."
+
 
 class Answer(Enum):
     """Whether a cervical fracture is present in the study (CID 240)."""

@@ -13,8 +13,9 @@ from dicom_node.orientation import hu_in_standard_frame, labels_in_standard_fram
 from dicom_node.planes import Volume
 from dicom_node.provenance import common_arguments, stamp
 from dicom_node.rendering import draw_views, new_picture
-from dicom_node.report import evidence
-from dicom_node.result_context import ResultContext, ResultKind
+from dicom_node.report_content import evidence
+from dicom_node.result_context import ResultContext
+from dicom_node.result_kind import ResultKind
 from dicom_node.sentences import DISCLAIMER, WARNING, Answer, answer, conclusion, limitation_sentences, percent
 from dicom_node.source_headers import nameless, usable_header
 from dicom_node.views import SCALE, SUSPECTED_RGB, TEXT_RGB, WARNING_RGB, Box, font
@@ -32,12 +33,12 @@ REMARKS_WIDTH = SIZE - REMARKS_LEFT - 12
 REMARKS_HEIGHT = 220
 
 
-def build_summary(context: ResultContext) -> Dataset:
-    """The summary of any outcome as a Secondary Capture Image."""
+def build_summary(context: ResultContext, picture: Image.Image | None = None) -> Dataset:
+    """The summary of any outcome as a Secondary Capture Image; ``picture`` is `render_summary`'s, if there is one."""
     header = usable_header(context.series.headers[0])
     dataset = SCImage.from_ref_dataset(
         ref_dataset=nameless(header),
-        pixel_array=np.asarray(render_summary(context)),
+        pixel_array=np.asarray(picture or render_summary(context)),
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",

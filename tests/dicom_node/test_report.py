@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from dicom_node import codes
 from dicom_node.contours import key_slices
 from dicom_node.encode import encode
-from dicom_node.report import LIBRARY_SIZE, build_report
+from dicom_node.report import build_report
+from dicom_node.report_content import LIBRARY_SIZE
 from dicom_node.result_context import ResultKind
 from dicom_node.segmentation import build_segmentation
 from model.findings import Limitation, Vertebra
