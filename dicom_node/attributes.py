@@ -1,4 +1,4 @@
-"""Tag and VR of the attributes that are read from strangers' headers (PS3.6 6).
+"""Tag and VR of the attributes that are read from strangers' headers and answers (PS3.6 6).
 
 A table of our own, so that the reading child need not load pydicom's dictionary; a test holds it against that one.
 """
@@ -19,6 +19,7 @@ _TABLE = """
 00080032 TM AcquisitionTime
 00080033 TM ContentTime
 00080050 SH AccessionNumber
+00080052 CS QueryRetrieveLevel
 00080060 CS Modality
 00080070 LO Manufacturer
 00080090 PN ReferringPhysicianName
@@ -31,6 +32,12 @@ _TABLE = """
 00081032 SQ ProcedureCodeSequence
 0008103E LO SeriesDescription
 00081090 LO ManufacturerModelName
+00081150 UI ReferencedSOPClassUID
+00081155 UI ReferencedSOPInstanceUID
+00081195 UI TransactionUID
+00081197 US FailureReason
+00081198 SQ FailedSOPSequence
+00081199 SQ ReferencedSOPSequence
 00089007 CS FrameType
 00100010 PN PatientName
 00100020 LO PatientID

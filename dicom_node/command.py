@@ -1,7 +1,7 @@
-"""DIMSE command sets (PS3.7 6.3, E.1): implicit VR little endian, flat and small; requests read, responses made.
+"""DIMSE command sets (PS3.7 6.3, E.1): implicit VR little endian, flat and small; read, and C-STORE responses made.
 
-Requests are checked before anybody else sees them. pydicom is kept out of it: it warns, with the value, about UIDs that
-real senders use (leading zeros), and takes a hundred times as long.
+What a peer sends is checked before anybody else sees it. pydicom is kept out of it: it warns, with the value, about
+UIDs that real senders use (leading zeros), and takes a hundred times as long.
 """
 
 import struct
@@ -14,37 +14,52 @@ MAX_COMMAND_BYTES = 16 * 1024
 
 C_STORE_RQ = 0x0001
 C_STORE_RSP = 0x8001
+C_FIND_RSP = 0x8020
 C_ECHO_RQ = 0x0030
+C_ECHO_RSP = 0x8030
+N_EVENT_REPORT_RQ = 0x0100
+N_ACTION_RSP = 0x8130
 
 _CLASS, _FIELD, _MESSAGE_ID, _DATA_SET_TYPE, _INSTANCE = 0x0002, 0x0100, 0x0110, 0x0800, 0x1000
-_GROUP_LENGTH, _RESPONDED_TO, _STATUS, _COMMENT = 0x0000, 0x0120, 0x0900, 0x0902
+_GROUP_LENGTH, _RESPONDED_TO, _STATUS, _COMMENT, _EVENT_TYPE = 0x0000, 0x0120, 0x0900, 0x0902, 0x1002
 _NO_DATA_SET = 0x0101
+_RESPONSE = 0x8000  # this bit of the command field tells responses from requests (PS3.7 E.1)
 
 
 class MalformedCommandError(ValueError):
-    """Bytes that are no command set, or lack what every request has: the association is aborted."""
+    """Bytes that are no command set, or lack what every one has: the association is aborted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A request. ``sop_instance_uid`` and ``sop_class_uid`` are None when missing or malformed."""
+    """A request or a response.
+
+    ``message_id`` of a response is that of its request. ``sop_class_uid`` and ``sop_instance_uid`` are None when
+    missing or malformed; ``event_type_id`` is that of an N-EVENT-REPORT request, ``status`` that of a response.
+    """
 
     field: int
     message_id: int
     has_data_set: bool
     sop_class_uid: str | None
     sop_instance_uid: str | None
+    event_type_id: int | None = None
+    status: int | None = None
 
 
 def parse_command(data: bytes) -> Command:
-    """Return the request encoded in ``data``; raises ``MalformedCommandError``."""
+    """Return the request or response encoded in ``data``; raises ``MalformedCommandError``."""
     values = _values(data)
+    field = _unsigned(values, _FIELD)
+    is_response = bool(field & _RESPONSE)
     return Command(
-        field=_unsigned(values, _FIELD),
-        message_id=_unsigned(values, _MESSAGE_ID),
+        field=field,
+        message_id=_unsigned(values, _RESPONDED_TO if is_response else _MESSAGE_ID),
         has_data_set=_unsigned(values, _DATA_SET_TYPE) != _NO_DATA_SET,
         sop_class_uid=_uid(values, _CLASS),
         sop_instance_uid=_uid(values, _INSTANCE),
+        event_type_id=_unsigned(values, _EVENT_TYPE) if field == N_EVENT_REPORT_RQ else None,
+        status=_unsigned(values, _STATUS) if is_response else None,
     )
 
 

@@ -1,7 +1,7 @@
 """The wanted attributes of a data set as its bytes, each decoded only when it is asked for (PS3.5 6.2, 7).
 
 The bytes come from strangers. Values that are none of their VR are missing ones; sequences are walked within bounds.
-Used in the reading child only, which does not load pydicom for it.
+Used in the reading child, which does not load pydicom for it, and for the answers of peers.
 """
 
 import struct
@@ -112,11 +112,11 @@ class EncodedDataSet:
         syntax = EXPLICIT_VR_LITTLE_ENDIAN if explicit else IMPLICIT_VR_LITTLE_ENDIAN
         view = memoryview(raw)
         for start, end in Walk(view, syntax).items():
-            yield _encoded(view[start:end], syntax, self._character_sets)
+            yield encoded_data_set(view[start:end], syntax, self._character_sets)
 
 
-def _encoded(view: memoryview, syntax: str, character_sets: Sequence[str]) -> EncodedDataSet:
-    """The data set that an item holds; InvalidInstance when it is malformed."""
+def encoded_data_set(view: memoryview, syntax: str, character_sets: Sequence[str] = ("",)) -> EncodedDataSet:
+    """The whole data set that ``view`` holds in this transfer syntax, or an item; InvalidInstance when malformed."""
     elements = {
         element.tag: (element.vr, view[element.start : element.end])
         for element in Walk(view, syntax).elements(whole=True)

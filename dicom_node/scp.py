@@ -1,4 +1,7 @@
-"""The storage and verification SCP (PS3.4 A.4, B.2): success is answered only when file and record are durable."""
+"""The storage and verification SCP (PS3.4 A.4, B.2): success is answered only when file and record are durable.
+
+It takes reports of storage commitment as well, from peers in the SCP role (PS3.4 J.3.3).
+"""
 
 import logging
 import threading
@@ -7,44 +10,64 @@ from datetime import UTC, datetime
 from typing import cast
 
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dimse_primitives import C_STORE, N_EVENT_REPORT
 from pynetdicom.events import Event, EventHandlerType
-from pynetdicom.pdu_primitives import A_ASSOCIATE
-from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
 
+from dicom_node.admission import Admission, refused_names
+from dicom_node.commitment_report import (
+    STORAGE_COMMITMENT,
+    CommitmentPort,
+    ReceivedReport,
+    RefusedReport,
+    ReportStatus,
+    take_report,
+)
 from dicom_node.errors import InstanceMismatch, InvalidInstance, OutOfResources
 from dicom_node.hardening import HardenedServer
-from dicom_node.header import inspect, is_uid
-from dicom_node.node import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, AETitle
+from dicom_node.header import inspect
+from dicom_node.node import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.policy import Rejection, ScpConfig, StoreStatus
 from dicom_node.pynetdicom_settings import configure_pynetdicom
 from dicom_node.receipts import ReceiptPort, ReceivedInstance
-from dicom_node.reception import Reception, Transfer
+from dicom_node.reception import Reception
 from dicom_node.spool import Spool
-from dicom_node.transfer_syntaxes import STORAGE_CLASSES, STORAGE_SYNTAXES, VERIFICATION_SYNTAXES
+from dicom_node.transfer import Transfer
+from dicom_node.transfer_syntaxes import NATIVE_SYNTAXES, STORAGE_CLASSES, STORAGE_SYNTAXES, VERIFICATION_SYNTAXES
 
-__all__ = ["ReceiptPort", "ReceivedInstance", "Rejection", "ScpConfig", "StorageSCP", "StoreStatus"]
+__all__ = [
+    "CommitmentPort",
+    "ReceiptPort",
+    "ReceivedInstance",
+    "ReceivedReport",
+    "Rejection",
+    "ReportStatus",
+    "ScpConfig",
+    "StorageSCP",
+    "StoreStatus",
+]
 
 LOGGER = logging.getLogger(__name__)
 
-_SYNTAXES_NOT_SUPPORTED = 4  # PS3.8 9.3.3.2
-
 
 class StorageSCP:
-    """Listens for associations from ``start`` to ``shutdown``, spools what it is sent, and reports to ``receipts``."""
+    """Listens for associations from ``start`` to ``shutdown``, spools what it is sent, and reports to ``receipts``.
 
-    def __init__(self, config: ScpConfig, spool: Spool, receipts: ReceiptPort) -> None:
+    Reports of storage commitment go to ``reports``; without it they are not negotiated.
+    """
+
+    def __init__(
+        self, config: ScpConfig, spool: Spool, receipts: ReceiptPort, reports: CommitmentPort | None = None
+    ) -> None:
         self._config = config
         self._spool = spool
         self._receipts = receipts
+        self._reports = reports
+        self._admission = Admission(config, spool)
         self._server: HardenedServer | None = None
         self._thread: threading.Thread | None = None
-        self._established: set[str] = set()
-        self._lock = threading.Lock()
 
     @property
     def port(self) -> int:
@@ -56,8 +79,7 @@ class StorageSCP:
     @property
     def active_associations(self) -> int:
         """The number of established associations."""
-        with self._lock:
-            return len(self._established)
+        return self._admission.established
 
     def start(self) -> None:
         """Delete what cut transfers left, then listen; raises ``OSError`` when the address is not to be had."""
@@ -69,6 +91,7 @@ class StorageSCP:
             LOGGER.info("deleted %d incomplete incoming files", swept)
         handlers: list[EventHandlerType] = [
             (evt.EVT_C_STORE, self._on_store),
+            (evt.EVT_N_EVENT_REPORT, self._on_report),
             (evt.EVT_REQUESTED, self._on_requested),
             (evt.EVT_ACCEPTED, self._on_accepted),
         ]
@@ -107,6 +130,8 @@ class StorageSCP:
         entity.add_supported_context(Verification, list(VERIFICATION_SYNTAXES))
         for sop_class in STORAGE_CLASSES:
             entity.add_supported_context(sop_class, list(STORAGE_SYNTAXES))
+        if self._reports is not None:
+            entity.add_supported_context(STORAGE_COMMITMENT, list(NATIVE_SYNTAXES), scu_role=False, scp_role=True)
         return entity
 
     def _prepare(self, association: Association) -> Callable[[], None]:
@@ -117,56 +142,20 @@ class StorageSCP:
 
         def finish() -> None:
             reception.close()
-            with self._lock:
-                was_established = reception.association_id in self._established
-                self._established.discard(reception.association_id)
-            if was_established:
+            if self._admission.leave(reception):
                 LOGGER.info("association %s closed", reception.association_id)
                 self._receipts.association_closed(reception.association_id)
 
         return finish
 
     def _on_requested(self, event: Event) -> None:
-        """Reject the association request, or take its place among the established ones."""
-        association, reception = event.assoc, _reception(event.assoc)
-        rejection = self._admit(association, reception)
-        if rejection is None:
-            return
-        LOGGER.warning(
-            "association from %s rejected: %s", reception.peer_address, rejection.name.lower().replace("_", " ")
-        )
-        association.acse.send_reject(rejection >> 16, rejection >> 8 & 0xFF, rejection & 0xFF)
-        association.kill()
-
-    def _admit(self, association: Association, reception: Reception) -> Rejection | None:
-        request = cast("A_ASSOCIATE", association.requestor.primitive)
-        if request.called_ae_title.strip() != self._config.ae_title:
-            return Rejection.CALLED_AE_TITLE
-        try:
-            calling = AETitle(request.calling_ae_title)
-        except ValueError:
-            return Rejection.CALLING_AE_TITLE
-        if self._config.calling_ae_titles and calling not in self._config.calling_ae_titles:
-            return Rejection.CALLING_AE_TITLE
-        if not self._has_space():
-            return Rejection.TEMPORARY_CONGESTION
-        with self._lock:
-            if len(self._established) >= self._config.max_associations:
-                return Rejection.LOCAL_LIMIT
-            self._established.add(reception.association_id)
-        reception.calling_ae_title = calling
-        return None
-
-    def _has_space(self) -> bool:
-        try:
-            return self._spool.free_bytes() >= self._config.min_free_bytes
-        except OSError:  # pynetdicom accepts the association when a handler raises
-            return False
+        """Let the association in or reject it."""
+        self._admission.decide(event.assoc, _reception(event.assoc))
 
     def _on_accepted(self, event: Event) -> None:
         """Log what was accepted, and by name what was not."""
         reception = _reception(event.assoc)
-        refused = sorted({_refused_name(context) for context in event.assoc.rejected_contexts})
+        refused = refused_names(event.assoc)
         LOGGER.info(
             "association %s accepted from %s at %s, %d presentation contexts",
             reception.association_id,
@@ -223,6 +212,22 @@ class StorageSCP:
             )
         )
 
+    def _on_report(self, event: Event) -> tuple[int, None]:
+        """Take a report of storage commitment and return its status; there is no Event Reply (PS3.4 J.3.3.1)."""
+        reception = _reception(event.assoc)
+        request = cast("N_EVENT_REPORT", event.request)
+        try:
+            take_report(request, event.context.transfer_syntax, reception.calling_ae_title, self._reports)
+        except RefusedReport as error:
+            LOGGER.warning("association %s: report refused: %s", reception.association_id, error)
+            return error.status, None
+        except BaseException as error:  # noqa: BLE001 - as for instances: whatever failed becomes a status
+            LOGGER.error(  # noqa: TRY400 - a traceback could quote what the peer sent
+                "association %s: recording a report failed with %s", reception.association_id, type(error).__name__
+            )
+            return ReportStatus.PROCESSING_FAILURE, None
+        return ReportStatus.SUCCESS, None
+
 
 def _reception(association: Association) -> Reception:
     return cast("Reception", association.dimse)
@@ -235,10 +240,3 @@ def _refuse(reception: Reception, status: StoreStatus, comment: str) -> Dataset:
     answer.Status = int(status)
     answer.ErrorComment = comment[:64]
     return answer
-
-
-def _refused_name(context: PresentationContext) -> str:
-    """Return the name of a refused SOP class (its UID when it has none), and whether only its encoding was refused."""
-    text = str(context.abstract_syntax or "")
-    name = UID(text).name if is_uid(text) else "malformed UID"
-    return f"{name} (transfer syntaxes)" if context.result == _SYNTAXES_NOT_SUPPORTED else name

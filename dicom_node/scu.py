@@ -1,43 +1,24 @@
 """The verification and storage SCU (PS3.4 A.3, B.2): sends files as they are stored, over one association."""
 
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from socket import IPPROTO_TCP, TCP_NODELAY
 from ssl import SSLContext
-from typing import Any
 
-from pynetdicom import AE
 from pynetdicom.association import Association
-from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.pdu_primitives import A_ASSOCIATE
-from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
-from pynetdicom.transport import AddressInformation
 
+from dicom_node.association import DEFAULT_TIMEOUTS, NoContextAccepted, ScuTimeouts, associated
 from dicom_node.errors import InvalidInstance, PeerError
-from dicom_node.hardening import HardenedSocket, WireLimits
-from dicom_node.node import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, AETitle, Peer
+from dicom_node.node import Peer
 from dicom_node.part10 import FileMeta, read_file_meta
-from dicom_node.pynetdicom_settings import configure_pynetdicom
 from dicom_node.statuses import describe_status, verdict
 from dicom_node.transfer_syntaxes import VERIFICATION_SYNTAXES
 
-LOGGER = logging.getLogger(__name__)
+__all__ = ["ScuTimeouts", "SendOutcome", "echo", "send"]
 
 _MAX_CONTEXTS = 128  # presentation context ids are the odd numbers up to 255 (PS3.8 9.3.2.2)
-_PERMANENT = 1  # result of an A-ASSOCIATE-RJ (PS3.8 9.3.4)
-
-
-@dataclass(frozen=True, slots=True)
-class ScuTimeouts:
-    """How long to wait, in seconds: for the TCP connection, for association messages, and for each response."""
-
-    connection: float = 10.0
-    acse: float = 30.0
-    dimse: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +38,12 @@ class SendOutcome:
     comment: str
 
 
-def echo(peer: Peer, calling_ae_title: str, timeouts: ScuTimeouts = ScuTimeouts()) -> None:
+def echo(
+    peer: Peer, calling_ae_title: str, timeouts: ScuTimeouts = DEFAULT_TIMEOUTS, tls: SSLContext | None = None
+) -> None:
     """Verify by C-ECHO that ``peer`` answers (PS3.4 A.4); raises ``PeerError`` when it does not."""
     contexts = [build_context(Verification, list(VERIFICATION_SYNTAXES))]
-    with _association(peer, calling_ae_title, contexts, timeouts) as association:
+    with associated(peer, calling_ae_title, contexts, timeouts, tls) as association:
         status = association.send_c_echo().get("Status")
     if status is None:
         raise PeerError(f"{peer} did not answer the verification request", code="PEER_SILENT", permanent=False)
@@ -69,7 +52,11 @@ def echo(peer: Peer, calling_ae_title: str, timeouts: ScuTimeouts = ScuTimeouts(
 
 
 def send(
-    files: Sequence[Path], peer: Peer, calling_ae_title: str, timeouts: ScuTimeouts = ScuTimeouts()
+    files: Sequence[Path],
+    peer: Peer,
+    calling_ae_title: str,
+    timeouts: ScuTimeouts = DEFAULT_TIMEOUTS,
+    tls: SSLContext | None = None,
 ) -> tuple[SendOutcome, ...]:
     """Send DICOM files to ``peer`` and return what became of each, in their order.
 
@@ -85,16 +72,10 @@ def send(
         raise PeerError("The files have too many SOP classes and transfer syntaxes for one association")
     contexts = [build_context(sop_class, transfer_syntax) for sop_class, transfer_syntax in pairs]
     try:
-        with _association(peer, calling_ae_title, contexts, timeouts) as association:
+        with associated(peer, calling_ae_title, contexts, timeouts, tls) as association:
             return tuple(_send_one(association, path, metas[path]) for path in files)
-    except _NoContextAcceptedError:
+    except NoContextAccepted:
         return tuple(_refused(path, meta) if (meta := metas[path]) else _unreadable(path) for path in files)
-
-
-class _NoContextAcceptedError(PeerError):
-    """The peer accepted the association and none of its presentation contexts."""
-
-    code = "NO_PRESENTATION_CONTEXT"
 
 
 def _send_one(association: Association, path: Path, meta: FileMeta | None) -> SendOutcome:
@@ -133,77 +114,3 @@ def _file_meta(path: Path) -> FileMeta | None:
             return read_file_meta(file)
     except (OSError, InvalidInstance):
         return None
-
-
-@contextmanager
-def _association(
-    peer: Peer, calling_ae_title: str, contexts: list[PresentationContext], timeouts: ScuTimeouts
-) -> Iterator[Association]:
-    """Associate with ``peer`` and release when the block ends (abort when it raises); raises ``PeerError``."""
-    configure_pynetdicom()
-    entity = _Entity(ae_title=AETitle(calling_ae_title))
-    entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-    entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-    entity.connection_timeout = timeouts.connection
-    entity.acse_timeout = timeouts.acse
-    entity.dimse_timeout = timeouts.dimse
-    entity.network_timeout = timeouts.dimse
-    try:
-        association = entity.associate(
-            peer.host,
-            peer.port,
-            contexts=contexts,
-            ae_title=peer.ae_title,
-        )
-    except OSError as error:  # the host name has no address
-        message = f"The host name of {peer} cannot be resolved"
-        raise PeerError(message, code="PEER_UNREACHABLE", permanent=False) from error
-    if not association.is_established:
-        raise _failure(association, peer)
-    try:
-        yield association
-        if association.is_established:
-            association.release()
-    finally:
-        if association.is_established:
-            association.abort()
-
-
-class ResponseQueue(DIMSEServiceProvider):
-    """The DIMSE provider of a requesting association: responses go to whoever waits for them, and to nobody else.
-
-    pynetdicom 3.0.4 polls the same queue from the association's own thread, which it means to pause during a request;
-    where that thread is preempted between its two checks, it takes the response away and the request times out. That
-    thread polls without blocking, so it is told that there is nothing (a pure SCU is never sent a request).
-    """
-
-    def get_msg(self, block: bool = False) -> Any:  # noqa: FBT001, FBT002  (pynetdicom's signature)
-        """Return (context id, message) for a blocking call, or (None, None) after the DIMSE timeout."""
-        return super().get_msg(block) if block else (None, None)
-
-
-class _Entity(AE):
-    """An application entity whose connections never wait without end and send small segments at once (no Nagle)."""
-
-    def _create_socket(
-        self, assoc: Association, address: AddressInformation, tls_args: tuple[SSLContext, str] | None
-    ) -> HardenedSocket:
-        assoc.dimse = ResponseQueue(assoc)
-        connection = HardenedSocket(assoc, address=address)
-        connection.arm(WireLimits(pdu_seconds=self.dimse_timeout or 60.0))
-        connection.tls_args = tls_args
-        if connection.socket is not None:
-            connection.socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-        return connection
-
-
-def _failure(association: Association, peer: Peer) -> PeerError:
-    """Return why there is no association (PS3.8 9.3.4 tells permanent rejections from transient ones)."""
-    answer = association.acceptor.primitive
-    if isinstance(answer, A_ASSOCIATE) and association.is_rejected:
-        permanent = answer.result == _PERMANENT
-        message = f"{peer} rejected the association: {answer.reason_str}"
-        return PeerError(message, code="PEER_REJECTED", permanent=permanent)
-    if isinstance(answer, A_ASSOCIATE) and answer.result == 0:
-        return _NoContextAcceptedError(f"{peer} accepts none of the proposed presentation contexts")
-    return PeerError(f"{peer} cannot be reached or does not answer", code="PEER_UNREACHABLE", permanent=False)

@@ -1,4 +1,4 @@
-"""What C-STORE response statuses of a peer mean for sending again (PS3.4 B.2.3, PS3.7 C)."""
+"""What statuses and failure reasons of a peer mean for sending again (PS3.4 B.2.3, J.4, PS3.7 C)."""
 
 _DUPLICATE_SOP_INSTANCE = 0x0111
 _TRANSIENT = frozenset({0x0110, 0x0213, 0xFE00})  # processing failure, resource limitation, canceled
@@ -6,9 +6,14 @@ _MEANINGS = {
     0x0000: "Stored",
     0x0110: "Processing failure",
     0x0111: "Stored before (duplicate SOP instance)",
+    0x0112: "No such SOP instance",
     0x0117: "Invalid SOP instance",
+    0x0118: "No such SOP class",
+    0x0119: "SOP class and instance conflict",
     0x0122: "SOP class not supported",
+    0x0123: "No such action",
     0x0124: "Not authorized",
+    0x0131: "Duplicate transaction UID",
     0x0210: "Duplicate invocation",
     0x0211: "Unrecognized operation",
     0x0212: "Mistyped argument",

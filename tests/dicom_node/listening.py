@@ -1,10 +1,11 @@
-"""A listening SCP for tests, and the in-memory adapter of its receipt port."""
+"""A listening SCP for tests, and the in-memory adapters of its ports."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dicom_node.commitment_report import CommitmentPort, ReceivedReport
 from dicom_node.hardening import WireLimits
 from dicom_node.node import AETitle
 from dicom_node.scp import ReceiptPort, ReceivedInstance, ScpConfig, StorageSCP
@@ -28,6 +29,19 @@ class Receipts(ReceiptPort):
         self.closed.append(association_id)
 
 
+@dataclass
+class Reports(CommitmentPort):
+    """Keeps reports of storage commitment; ``failure`` is raised instead."""
+
+    recorded: list[ReceivedReport] = field(default_factory=list)
+    failure: BaseException | None = None
+
+    def record_report(self, received: ReceivedReport) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.recorded.append(received)
+
+
 @dataclass(frozen=True)
 class Listening:
     """A started SCP with its spool and what it reported."""
@@ -35,6 +49,7 @@ class Listening:
     scp: StorageSCP
     spool: Spool
     receipts: Receipts
+    reports: Reports | None
 
     @property
     def port(self) -> int:
@@ -53,14 +68,16 @@ def quick_limits(**changes) -> WireLimits:
 
 
 @contextmanager
-def listening(folder: Path, spool: Spool | None = None, **config) -> Iterator[Listening]:
+def listening(
+    folder: Path, spool: Spool | None = None, reports: Reports | None = None, **config
+) -> Iterator[Listening]:
     """Run an SCP titled CSPINE on a free port, its spool in ``folder``; ``config`` as of ``ScpConfig``."""
     spool = spool or Spool(folder / "spool", min_free_bytes=0)
     receipts = Receipts()
     settings = {"port": 0, "min_free_bytes": 0, "limits": quick_limits()} | config
-    scp = StorageSCP(ScpConfig(AETitle("CSPINE"), **settings), spool, receipts)
+    scp = StorageSCP(ScpConfig(AETitle("CSPINE"), **settings), spool, receipts, reports)
     scp.start()
     try:
-        yield Listening(scp, spool, receipts)
+        yield Listening(scp, spool, receipts, reports)
     finally:
         scp.shutdown(drain_seconds=1.0)

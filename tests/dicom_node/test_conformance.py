@@ -10,6 +10,7 @@ from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
 import dicom_node.scp
+from dicom_node.commitment_report import MAX_REPORT_BYTES, STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, ReportStatus
 from dicom_node.elements import MAX_DEPTH, MAX_ELEMENTS
 from dicom_node.hardening import WireLimits
 from dicom_node.node import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -47,6 +48,18 @@ def test_the_transfer_syntaxes_are_the_negotiated_ones():
 def test_the_statuses_are_those_of_the_code():
     rows = table("#### Status Codes of the Storage Service")
     assert {name: int(status, 16) for status, name, *_ in rows} == {status.name: status for status in StoreStatus}
+
+
+def test_the_statuses_of_reports_are_those_of_the_code():
+    rows = table("#### Status Codes of Reports of Storage Commitment")
+    assert {name: int(status, 16) for status, name, _ in rows} == {status.name: status for status in ReportStatus}
+    assert f"Reports are {MAX_REPORT_BYTES} bytes long at most" in STATEMENT
+    assert STORAGE_COMMITMENT_INSTANCE in STATEMENT
+
+
+def test_storage_commitment_is_stated_as_scu_alone():
+    roles = {uid: (scu, scp) for _, uid, scu, scp in table("## 1 Overview")}
+    assert roles[STORAGE_COMMITMENT] == ("Yes", "No")
 
 
 def test_the_rejections_are_those_of_the_code():

@@ -19,9 +19,10 @@ from pydicom.uid import (
 from pynetdicom import AE, build_context, evt
 from pynetdicom.sop_class import Verification
 
+from dicom_node.association import associated
 from dicom_node.errors import PeerError
 from dicom_node.node import Peer
-from dicom_node.scu import ScuTimeouts, _association, echo, send
+from dicom_node.scu import ScuTimeouts, echo, send
 from tests.dicom_node.listening import listening
 from tests.dicom_node.tiny_ct import encode_data_set, make_ct, write_ct
 
@@ -254,7 +255,7 @@ def test_small_segments_are_sent_at_once(tmp_path):
     contexts = [build_context(Verification)]
     with listening(tmp_path) as node:
         peer = Peer("CSPINE", "127.0.0.1", node.port)
-        with _association(peer, "CSPINE", contexts, SHORT) as association:
+        with associated(peer, "CSPINE", contexts, SHORT) as association:
             assert association.dul.socket.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
@@ -289,7 +290,7 @@ def test_no_response_is_taken_away_by_the_associations_own_thread(tmp_path):
     file = write_ct(make_ct(), tmp_path / "one.dcm")
     with scripted_scp() as peer:
         contexts = [build_context(CTImageStorage, ExplicitVRLittleEndian)]
-        with _association(peer, "SCU", contexts, SHORT) as association:
+        with associated(peer, "SCU", contexts, SHORT) as association:
             over = threading.Event()
 
             def poll():
