@@ -190,7 +190,10 @@ FINER: Mapping[str, FailureCode] = {
     "PEER_REFUSED": FailureCode.PEER,
     "PEER_REJECTED": FailureCode.PEER,
     "PEER_SILENT": FailureCode.PEER,
+    "PEER_TLS": FailureCode.PEER,
     "PEER_UNREACHABLE": FailureCode.PEER,
+    "REPORT_REFUSED": FailureCode.PEER,
+    "TLS_FILES": FailureCode.PEER,
 }
 """Codes of ``dicom_node`` that say more precisely what a code of the table means."""
 

@@ -68,12 +68,12 @@ class DeliveryState(StrEnum):
 
 
 class CommitmentState(StrEnum):
-    """Where one storage commitment transaction is; a report that comes late is still taken from EXPIRED."""
+    """Where one storage commitment transaction is; FAILED: its request did not get through, yet a report is taken."""
 
     REQUESTED = "REQUESTED"
+    FAILED = "FAILED"
     REPORTED = "REPORTED"
     CONCLUDED = "CONCLUDED"
-    EXPIRED = "EXPIRED"
 
 
 class NoteKind(StrEnum):
@@ -290,8 +290,9 @@ class Delivery(Base):
 class Commitment(Base):
     """One storage commitment transaction (PS3.4 J), kept before its request is sent, so that every report finds it.
 
-    ``instances`` maps the SOP Instance UIDs of the request to their SOP Class UIDs; ``failures`` maps those that the
-    report called failed to their Failure Reason. ``due_at`` is when waiting ends.
+    ``ae_title`` is the peer's, which alone may report. ``instances`` maps the SOP Instance UIDs of the request to their
+    SOP Class UIDs; ``report`` maps those that the report spoke of to their Failure Reason, 0 for committed. ``due_at``
+    is when waiting ends.
     """
 
     __tablename__ = "commitments"
@@ -302,9 +303,10 @@ class Commitment(Base):
     study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
     generation: Mapped[int]
     destination: Mapped[str] = mapped_column(String(300))
+    ae_title: Mapped[str] = mapped_column(String(16))
     state: Mapped[CommitmentState] = mapped_column(default=CommitmentState.REQUESTED)
     instances: Mapped[dict[str, Any]]
-    failures: Mapped[dict[str, Any] | None]
+    report: Mapped[dict[str, Any] | None]
     requested_at: Mapped[datetime]
     due_at: Mapped[datetime]
     reported_at: Mapped[datetime | None]

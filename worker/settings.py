@@ -82,6 +82,15 @@ class Settings:
         default=None,
         metadata=_about("PACS that receives the results, as AETITLE@HOST:PORT.", Peer.parse, default_text="none"),
     )
+    destinations_file: Path | None = field(
+        default=None,
+        metadata=_about(
+            "TOML file with several destinations in place of the one, each with its profile, TLS, confirmation "
+            "(see `deploy/destinations.example.toml`).",
+            Path,
+            default_text="none",
+        ),
+    )
     database_url: str | None = field(
         default=None,
         metadata=_about(
@@ -169,6 +178,8 @@ class Settings:
         problems = [problem for item in dataclasses.fields(self) for problem in self._problems(item)]
         if self.retry_max_seconds < self.retry_base_seconds:
             problems.append(f"{PREFIX}RETRY_MAX_SECONDS is below {PREFIX}RETRY_BASE_SECONDS: raise it")
+        if self.destination is not None and self.destinations_file is not None:
+            problems.append(f"remove either {PREFIX}DESTINATION or {PREFIX}DESTINATIONS_FILE")
         if problems:
             raise SettingsError("; ".join(problems))
 

@@ -7,7 +7,7 @@ revision = "0002"
 down_revision = "0001"
 
 DELIVERY_STATES = ("PENDING", "ACCEPTED", "CONFIRMED", "REFUSED", "WITHDRAWN")
-COMMITMENT_STATES = ("REQUESTED", "REPORTED", "CONCLUDED", "EXPIRED")
+COMMITMENT_STATES = ("REQUESTED", "FAILED", "REPORTED", "CONCLUDED")
 KEPT = "result_object_id, destination, state, attempts, last_status, comment, accepted_at"
 
 
@@ -91,9 +91,10 @@ def _commitments() -> None:
         sa.Column("study_id", identifier(), nullable=False),
         sa.Column("generation", sa.Integer(), nullable=False),
         sa.Column("destination", sa.String(300), nullable=False),
+        sa.Column("ae_title", sa.String(16), nullable=False),
         sa.Column("state", state(COMMITMENT_STATES), nullable=False),
         sa.Column("instances", sa.JSON(), nullable=False),
-        sa.Column("failures", sa.JSON(), nullable=True),
+        sa.Column("report", sa.JSON(), nullable=True),
         sa.Column("requested_at", utc(), nullable=False),
         sa.Column("due_at", utc(), nullable=False),
         sa.Column("reported_at", utc(), nullable=True),
