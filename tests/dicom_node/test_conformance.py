@@ -15,8 +15,11 @@ from dicom_node.elements import MAX_DEPTH, MAX_ELEMENTS
 from dicom_node.hardening import WireLimits
 from dicom_node.node import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.policy import Rejection, ScpConfig
+from dicom_node.queries import MAX_ANSWERS, QUERY_SECONDS, STUDY_ROOT_FIND
+from dicom_node.responses import MAX_ANSWER_BYTES
 from dicom_node.scp import StoreStatus
 from dicom_node.statuses import verdict
+from dicom_node.study_attributes import STUDY_KEYWORDS
 from dicom_node.transfer_syntaxes import NATIVE_SYNTAXES, STORAGE_CLASSES, STORAGE_SYNTAXES
 from tests.dicom_node.listening import listening
 
@@ -60,6 +63,14 @@ def test_the_statuses_of_reports_are_those_of_the_code():
 def test_storage_commitment_is_stated_as_scu_alone():
     roles = {uid: (scu, scp) for _, uid, scu, scp in table("## 1 Overview")}
     assert roles[STORAGE_COMMITMENT] == ("Yes", "No")
+
+
+def test_queries_are_stated_with_what_they_ask_for_and_their_bounds():
+    roles = {uid: (scu, scp) for _, uid, scu, scp in table("## 1 Overview")}
+    assert roles[STUDY_ROOT_FIND] == ("Yes", "No")
+    (asked,) = [keys for level, _, keys in table("### 5.5 Query Service as SCU") if level == "STUDY"]
+    assert asked == ", ".join(STUDY_KEYWORDS)
+    assert f"{MAX_ANSWERS} answers of\n{MAX_ANSWER_BYTES} bytes each, within {QUERY_SECONDS:g} s" in STATEMENT
 
 
 def test_the_rejections_are_those_of_the_code():

@@ -5,11 +5,37 @@ from pydicom.uid import CTImageStorage, generate_uid
 
 from dicom_node.commitment import CommitmentOptions, InstanceRef, request_commitment
 from dicom_node.node import Peer
+from dicom_node.queries import instances_there, study_attributes
+from dicom_node.study_attributes import StudyAttributes
 from tests.dicom_node.listening import Reports, listening
-from tests.dicom_node.tiny_ct import make_ct, write_ct
+from tests.dicom_node.tiny_ct import STUDY_UID, make_ct, write_ct
 from tests.peers import orthanc, wait_until
 
 pytestmark = pytest.mark.peer
+
+ATTRIBUTES = StudyAttributes(
+    patient_id="CANARY-0815",
+    issuer_of_patient_id="CLINIC",
+    patient_name="Müller^Ursel",
+    patient_birth_date="19500102",
+    patient_sex="F",
+    accession_number="A1",
+    study_id="S1",
+    study_date="20260102",
+    study_time="101112",
+    referring_physician_name="Who^Doctor",
+)
+THERE = [make_ct(number).SOPInstanceUID for number in range(3)]
+
+
+def ct_of_somebody(number):
+    dataset = make_ct(number)
+    dataset.PatientID, dataset.IssuerOfPatientID = ATTRIBUTES.patient_id, ATTRIBUTES.issuer_of_patient_id
+    dataset.PatientName, dataset.PatientBirthDate = ATTRIBUTES.patient_name, ATTRIBUTES.patient_birth_date
+    dataset.PatientSex, dataset.AccessionNumber = ATTRIBUTES.patient_sex, ATTRIBUTES.accession_number
+    dataset.StudyID, dataset.StudyDate = ATTRIBUTES.study_id, ATTRIBUTES.study_date
+    dataset.StudyTime, dataset.ReferringPhysicianName = ATTRIBUTES.study_time, ATTRIBUTES.referring_physician_name
+    return dataset
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +43,7 @@ def pacs(tmp_path_factory):
     """Orthanc with three CT instances."""
     folder = tmp_path_factory.mktemp("services")
     with orthanc(folder / "orthanc") as server:
-        server.upload_all([write_ct(make_ct(number), folder / f"{number}.dcm") for number in range(3)])
+        server.upload_all([write_ct(ct_of_somebody(number), folder / f"{number}.dcm") for number in range(3)])
         yield server
 
 
@@ -27,7 +53,7 @@ def peer(pacs):
 
 
 def test_orthanc_commits_itself_to_what_it_has_on_a_new_association(pacs, peer, tmp_path):
-    there = [InstanceRef(CTImageStorage, make_ct(number).SOPInstanceUID) for number in range(3)]
+    there = [InstanceRef(CTImageStorage, uid) for uid in THERE]
     absent = InstanceRef(CTImageStorage, generate_uid())
     with listening(tmp_path, reports=Reports()) as node:
         pacs.connect(node.port)
@@ -41,3 +67,11 @@ def test_orthanc_commits_itself_to_what_it_has_on_a_new_association(pacs, peer, 
             assert received.report.committed == {ref.sop_instance_uid for ref in there}
             expected = {absent.sop_instance_uid: 0x0112} if absent in instances else {}
             assert dict(received.report.failed) == expected
+
+
+def test_orthanc_is_asked_by_c_find(peer):
+    assert study_attributes(STUDY_UID, peer, "CSPINE") == ATTRIBUTES
+    assert study_attributes(generate_uid(), peer, "CSPINE") is None
+    absent = generate_uid()
+    assert instances_there(STUDY_UID, [*THERE[:2], absent], peer, "CSPINE") == set(THERE[:2])
+    assert instances_there(generate_uid(), THERE, peer, "CSPINE") == frozenset()
