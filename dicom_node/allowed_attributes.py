@@ -34,6 +34,8 @@ FRAME_ATTRIBUTES = (
     "PixelSpacing",
     "SliceThickness",
     "SpacingBetweenSlices",
+    "RescaleIntercept",
+    "RescaleSlope",
 )
 
 COMMON_ATTRIBUTES = (
@@ -79,8 +81,6 @@ COMMON_ATTRIBUTES = (
     "BitsStored",
     "HighBit",
     "PixelRepresentation",
-    "RescaleIntercept",
-    "RescaleSlope",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 )

@@ -12,7 +12,7 @@ from dicom_node.provenance import report_arguments, stamp
 from dicom_node.report_content import evidence, opening
 from dicom_node.result_context import ResultContext
 from dicom_node.result_kind import ResultKind
-from dicom_node.sentences import DISCLAIMER, conclusion, level_sentence, limitation_sentences, percent
+from dicom_node.sentences import DISCLAIMER, SUPERSEDES, conclusion, level_sentence, limitation_sentences, percent
 from dicom_node.source_headers import usable_header
 
 
@@ -25,7 +25,7 @@ def build_narrative(context: ResultContext) -> Dataset:
             *opening(context, header),
             _section(codes.SECTION_CURRENT_PROCEDURE, codes.PROCEDURE_DESCRIPTION, _procedure(context)),
             _section(codes.SECTION_FINDINGS, codes.FINDING, _findings(context)),
-            _section(codes.SECTION_CONCLUSIONS, codes.CONCLUSION, [conclusion(context.findings), DISCLAIMER]),
+            _section(codes.SECTION_CONCLUSIONS, codes.CONCLUSION, _conclusions(context)),
         ]
     )
     dataset = EnhancedSR(
@@ -68,3 +68,8 @@ def _findings(context: ResultContext) -> list[str]:
         )
     sentences += [f"Limitation: {text}" for text in limitation_sentences(findings)]
     return sentences or ["No limitation."]
+
+
+def _conclusions(context: ResultContext) -> list[str]:
+    """The answer, what it replaces, and the disclaimer."""
+    return [conclusion(context.findings), *([SUPERSEDES] if context.supersedes else []), DISCLAIMER]

@@ -106,6 +106,13 @@ class ResultContext:
             if mask.dtype != np.uint8:
                 raise ValueError(f"mask of type {mask.dtype}, not uint8")
 
+    def broken(self, index: int, vertebra: Vertebra) -> NDArray[np.bool_] | None:
+        """The pixels (row, column) of a level's fracture in native slice ``index``; None where none is known there."""
+        if self.lesions is None:
+            return None
+        mask = (self.lesions[index] == vertebra) & (self.labels[index] == vertebra)
+        return mask if mask.any() else None
+
     @property
     def levels(self) -> tuple[Vertebra, ...]:
         """The levels found, from C1 downwards; segment numbers follow this order."""

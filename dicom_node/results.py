@@ -8,9 +8,12 @@ from PIL import Image
 from pydicom import Dataset
 
 from dicom_node.air_report import build_air_report
+from dicom_node.arrows import build_arrows
 from dicom_node.contours import KeySlice, key_slices
 from dicom_node.key_objects import build_key_objects
 from dicom_node.narrative import build_narrative
+from dicom_node.pdf import build_pdf
+from dicom_node.presentation_state import build_presentation_state
 from dicom_node.profiles import PROFILES, Profile
 from dicom_node.report import build_report
 from dicom_node.result_context import ResultContext, ResultObject
@@ -92,8 +95,11 @@ class _Builder:
             ResultKind.LABELMAP: lambda: self.segmentation(kind),
             ResultKind.REPORT: lambda: build_report(context, slices, self.segmentation(segmentation)),
             ResultKind.AIR_REPORT: lambda: build_air_report(context, slices, self.segmentation(segmentation)),
+            ResultKind.ARROWS: lambda: build_arrows(context, slices),
             ResultKind.NARRATIVE: lambda: build_narrative(context),
             ResultKind.SUMMARY: lambda: build_summary(context, self.picture),
+            ResultKind.PDF: lambda: build_pdf(context, self.picture),
+            ResultKind.PRESENTATION_STATE: lambda: build_presentation_state(context, slices),
             ResultKind.KEY_OBJECTS: lambda: build_key_objects(context, slices),
         }
         return builders[kind]()

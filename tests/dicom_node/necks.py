@@ -11,6 +11,7 @@ from pydicom import Dataset
 
 from dicom_node.encode import encode
 from dicom_node.node import Device
+from dicom_node.profiles import PROFILES, Profile, Switch, profile_of
 from dicom_node.result_context import ResultContext, ResultKind
 from dicom_node.results import build_results
 from dicom_node.series import CTSeries, Placement
@@ -121,6 +122,16 @@ CASES = {
     "limited": LIMITED,
     "nothing found": NOTHING_FOUND,
 }
+
+
+LABELMAP_PROFILES = (profile_of("default", ["labelmap"]), profile_of("air", ["labelmap"]))
+EVERY_PROFILE = (*PROFILES.values(), *LABELMAP_PROFILES, profile_of("ohif", set(Switch) - {Switch.LABELMAP}))
+"""Profiles that ask for every object there is."""
+
+
+def every_object(context: ResultContext, profiles: Sequence[Profile] = EVERY_PROFILE) -> dict[str, Dataset]:
+    """The result data sets of every profile by variant."""
+    return {result.variant: result.dataset for result in build_results(context, profiles)}
 
 
 def built(context: ResultContext) -> dict[ResultKind, Dataset]:
