@@ -5,16 +5,17 @@ from dataclasses import dataclass
 
 from dicom_node.elements import PIXEL_DATA, Element, Walk
 from dicom_node.errors import InvalidInstance
-from dicom_node.transfer_syntaxes import ENCAPSULATED_SYNTAXES
+from dicom_node.transfer_syntaxes import DOCUMENT_CLASSES, ENCAPSULATED_SYNTAXES
 
 _OTHER_PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009})  # float and double float: never in the accepted SOP classes
 
 _SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
 _MODALITY, _SERIES_NUMBER, _INSTANCE_NUMBER = 0x00080060, 0x00200011, 0x00200013
+_VERIFICATION_FLAG = 0x0040A493
 _SAMPLES, _FRAMES, _ROWS, _COLUMNS, _BITS_ALLOCATED = 0x00280002, 0x00280008, 0x00280010, 0x00280011, 0x00280100
 _WANTED = frozenset(
     {_SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES, _MODALITY, _SERIES_NUMBER, _INSTANCE_NUMBER}
-    | {_SAMPLES, _FRAMES, _ROWS, _COLUMNS, _BITS_ALLOCATED}
+    | {_VERIFICATION_FLAG, _SAMPLES, _FRAMES, _ROWS, _COLUMNS, _BITS_ALLOCATED}
 )
 _MAX_VALUE_BYTES = 128
 
@@ -27,7 +28,8 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,12}")
 class InstanceHeader:
     """What identifies an instance and foretells the size of its pixels; every value is validated.
 
-    Optional values are None when absent, empty or malformed; nothing here names a patient.
+    Optional values are None when absent, empty or malformed; nothing here names a patient. ``verified`` is what a
+    document says of itself (PS3.3 C.17.2).
     """
 
     sop_class_uid: str
@@ -42,6 +44,7 @@ class InstanceHeader:
     bits_allocated: int | None = None
     samples_per_pixel: int = 1
     number_of_frames: int = 1
+    verified: bool = False
 
 
 def is_uid(text: str) -> bool:
@@ -67,8 +70,8 @@ def inspect(data: bytes | memoryview, transfer_syntax_uid: str) -> InstanceHeade
     """Return the header of a whole data set after checking that it is whole.
 
     The elements' lengths must end exactly where ``data`` ends; Pixel Data must be there, encapsulated if and only if
-    the transfer syntax says so, and as long as the attributes foretell when it is not (PS3.3 C.7.6.3). Raises
-    ``InvalidInstance`` otherwise.
+    the transfer syntax says so, and as long as the attributes foretell when it is not (PS3.3 C.7.6.3). A document must
+    have none. Raises ``InvalidInstance`` otherwise.
     """
     values: dict[int, bytes] = {}
     pixels: Element | None = None
@@ -84,6 +87,10 @@ def inspect(data: bytes | memoryview, transfer_syntax_uid: str) -> InstanceHeade
                     raise InvalidInstance("Pixel Data occurs twice")
                 pixels = element
     header = _header(values)
+    if header.sop_class_uid in DOCUMENT_CLASSES:
+        if pixels is not None:
+            raise InvalidInstance("Pixel Data is not part of this SOP class")
+        return header
     _check_pixels(header, pixels, encapsulated=transfer_syntax_uid in ENCAPSULATED_SYNTAXES)
     return header
 
@@ -130,6 +137,7 @@ def _header(values: dict[int, bytes]) -> InstanceHeader:
         bits_allocated=_unsigned(values, _BITS_ALLOCATED),
         samples_per_pixel=_unsigned(values, _SAMPLES) or 1,
         number_of_frames=_frames(values),
+        verified=_text(values, _VERIFICATION_FLAG, _CODE_STRING) == "VERIFIED",
     )
 
 

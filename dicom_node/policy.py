@@ -31,7 +31,7 @@ class ScpConfig:
 
     ``port`` 0 takes a free one. ``calling_ae_titles`` empty lets everybody in. Below ``min_free_bytes`` of free space
     new associations are rejected for the time being; the spool has its own, lower watermark for single instances.
-    Timeouts are in seconds.
+    Without ``reviews`` the SOP classes in which reviews of our results come are not offered. Timeouts are in seconds.
     """
 
     ae_title: AETitle
@@ -40,6 +40,7 @@ class ScpConfig:
     calling_ae_titles: frozenset[AETitle] = frozenset()
     max_associations: int = 32
     min_free_bytes: int = 1 << 30
+    reviews: bool = True
     acse_seconds: float = 10.0
     idle_seconds: float = 60.0
     limits: WireLimits = field(default_factory=WireLimits)

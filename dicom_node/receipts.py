@@ -31,8 +31,15 @@ class ReceivedInstance:
 class ReceiptPort(Protocol):
     """Where the storage SCP reports to. Both methods are called from association threads, several at once.
 
-    Implementations inherit from this class, which makes ``association_closed`` optional.
+    Implementations inherit from this class, which makes ``has_use_for`` and ``association_closed`` optional.
     """
+
+    def has_use_for(self, header: InstanceHeader) -> bool:  # noqa: ARG002  (for those who look at it)
+        """Return whether the instance is to be kept and recorded; raising answers the sender with 0xA700.
+
+        An instance of no use is answered with success all the same, and kept nowhere (see ``StorageSCP``).
+        """
+        return True
 
     def record(self, instance: ReceivedInstance) -> None:
         """Make the instance's record durable before returning; idempotent. Raising answers the sender with 0xA700."""

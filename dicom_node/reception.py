@@ -24,13 +24,14 @@ from dicom_node.node import deterministic_uid
 from dicom_node.part10 import FileMeta
 from dicom_node.spool import Spool
 from dicom_node.transfer import Transfer
-from dicom_node.transfer_syntaxes import STORAGE_CLASSES
+from dicom_node.transfer_syntaxes import REVIEW_CLASSES, STORAGE_CLASSES
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
 
 _ANY_INSTANCE = deterministic_uid("stands for the SOP Instance UID where pydicom would look at it")
 _COMMAND_FRAGMENT, _LAST_COMMAND_FRAGMENT = 1, 3
+_RECEIVED_CLASSES = frozenset({*STORAGE_CLASSES, *REVIEW_CLASSES})
 _FRAGMENT_OVERHEAD = 6  # length, context id and control header of a presentation data value
 _MAX_WAITING_MESSAGES = 4  # asynchronous operations are not negotiated: an honest peer has one outstanding
 
@@ -109,7 +110,7 @@ class Reception(MessageAssembly):
             echo.MessageID = command.message_id
             echo.AffectedSOPClassUID = Verification
             return Message(echo)
-        if command.field == C_STORE_RQ and context.abstract_syntax in STORAGE_CLASSES:
+        if command.field == C_STORE_RQ and context.abstract_syntax in _RECEIVED_CLASSES:
             return self._store(command, context)
         if command.field == N_EVENT_REPORT_RQ and context.abstract_syntax == STORAGE_COMMITMENT:
             return event_report(command)

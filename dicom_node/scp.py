@@ -35,7 +35,13 @@ from dicom_node.receipts import ReceiptPort, ReceivedInstance
 from dicom_node.reception import Reception
 from dicom_node.spool import Spool
 from dicom_node.transfer import Transfer
-from dicom_node.transfer_syntaxes import NATIVE_SYNTAXES, STORAGE_CLASSES, STORAGE_SYNTAXES, VERIFICATION_SYNTAXES
+from dicom_node.transfer_syntaxes import (
+    NATIVE_SYNTAXES,
+    REVIEW_CLASSES,
+    STORAGE_CLASSES,
+    VERIFICATION_SYNTAXES,
+    syntaxes_of,
+)
 
 __all__ = [
     "CommitmentPort",
@@ -128,8 +134,8 @@ class StorageSCP:
         entity.require_called_aet = True
         entity.maximum_associations = self._config.limits.max_sockets  # ours counts established ones only
         entity.add_supported_context(Verification, list(VERIFICATION_SYNTAXES))
-        for sop_class in STORAGE_CLASSES:
-            entity.add_supported_context(sop_class, list(STORAGE_SYNTAXES))
+        for sop_class in STORAGE_CLASSES + (REVIEW_CLASSES if self._config.reviews else ()):
+            entity.add_supported_context(sop_class, list(syntaxes_of(sop_class)))
         if self._reports is not None:
             entity.add_supported_context(STORAGE_COMMITMENT, list(NATIVE_SYNTAXES), scu_role=False, scp_role=True)
         return entity
@@ -185,7 +191,14 @@ class StorageSCP:
         return StoreStatus.SUCCESS
 
     def _store(self, event: Event, reception: Reception) -> None:
-        """Check, keep and record the instance; returns when file and record are durable."""
+        """Check, keep and record the instance; returns when file and record are durable.
+
+        What nobody here has a use for (a PACS that forwards whole studies sends our own results back, and documents of
+        others) is not kept, and answered with success: a failure would be tried again without end, or hold up the
+        queue of the sender, for an instance that this node will never want. Success promises no safekeeping: that is
+        the storage commitment's (PS3.4 J), and for how long instances are kept is the conformance statement's to say
+        (PS3.4 B.4.3).
+        """
         received_at = datetime.now(UTC)
         incoming = cast("Transfer", cast("C_STORE", event.request).DataSet).take()
         try:
@@ -195,6 +208,9 @@ class StorageSCP:
                 raise InstanceMismatch("SOP Class UID of data set and command differ")
             if header.sop_instance_uid != incoming.meta.sop_instance_uid:
                 raise InstanceMismatch("SOP Instance UID of data set and command differ")
+            if not self._receipts.has_use_for(header):
+                LOGGER.info("association %s: an instance of no use here was not kept", reception.association_id)
+                return
             stored = self._spool.keep(incoming, header)
         finally:
             incoming.discard()

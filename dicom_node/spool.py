@@ -22,6 +22,7 @@ from dicom_node.errors import OutOfResources
 from dicom_node.header import InstanceHeader, inspect
 from dicom_node.incoming import IncomingFile, create_incoming, remove_abandoned
 from dicom_node.part10 import FileMeta, read_file_meta
+from dicom_node.transfer_syntaxes import max_bytes_of
 
 _KNOWN_FOLDERS_LIMIT = 4096
 
@@ -41,7 +42,7 @@ class Spool:
     """The store below ``root``, which is created when missing; safe to use from several threads and processes.
 
     ``min_free_bytes`` is the free space of the file system below which nothing more is taken in, and
-    ``max_instance_bytes`` the largest data set.
+    ``max_instance_bytes`` the largest data set; for some SOP classes it is smaller.
     """
 
     def __init__(self, root: Path, *, min_free_bytes: int = 1 << 29, max_instance_bytes: int = 2 << 30) -> None:
@@ -75,7 +76,8 @@ class Spool:
     def receive(self, meta: FileMeta) -> IncomingFile:
         """Return a new incoming file that holds ``meta`` and takes the data set; the caller keeps or discards it."""
         self.require_space()
-        return create_incoming(self._incoming, meta, self._max_instance_bytes, self.require_space)
+        max_bytes = min(self._max_instance_bytes, max_bytes_of(meta.sop_class_uid))
+        return create_incoming(self._incoming, meta, max_bytes, self.require_space)
 
     def keep(self, incoming: IncomingFile, header: InstanceHeader) -> StoredInstance:
         """Make a received file durable under its final name and return what is stored.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dicom_node.commitment_report import CommitmentPort, ReceivedReport
 from dicom_node.hardening import WireLimits
+from dicom_node.header import InstanceHeader
 from dicom_node.node import AETitle
 from dicom_node.scp import ReceiptPort, ReceivedInstance, ScpConfig, StorageSCP
 from dicom_node.spool import Spool
@@ -14,11 +15,15 @@ from dicom_node.spool import Spool
 
 @dataclass
 class Receipts(ReceiptPort):
-    """Keeps what is reported; ``failure`` is raised instead."""
+    """Keeps what is reported; ``failure`` is raised instead. Instances in ``useless`` (their UIDs) are of no use."""
 
     recorded: list[ReceivedInstance] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     failure: BaseException | None = None
+    useless: set[str] = field(default_factory=set)
+
+    def has_use_for(self, header: InstanceHeader) -> bool:
+        return header.sop_instance_uid not in self.useless
 
     def record(self, instance: ReceivedInstance) -> None:
         if self.failure is not None:

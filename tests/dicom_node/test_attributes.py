@@ -7,7 +7,16 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from dicom_node.allowed_attributes import COMMON_ATTRIBUTES, EMPTY_TYPE_2, FRAME_ATTRIBUTES, NESTED_ATTRIBUTES
 from dicom_node.attributes import ATTRIBUTES
 from dicom_node.instance_file import NEEDED_BESIDES
-from dicom_node.transfer_syntaxes import ENCAPSULATED_SYNTAXES, NATIVE_SYNTAXES, STORAGE_CLASSES, is_explicit
+from dicom_node.sop_classes import LABEL_MAP_SEGMENTATION_STORAGE
+from dicom_node.transfer_syntaxes import (
+    DOCUMENT_CLASSES,
+    ENCAPSULATED_SYNTAXES,
+    LOSSY_SYNTAXES,
+    NATIVE_SYNTAXES,
+    SEGMENTATION_CLASSES,
+    STORAGE_CLASSES,
+    is_explicit,
+)
 
 
 @pytest.mark.parametrize("keyword", ATTRIBUTES)
@@ -27,6 +36,14 @@ def test_sop_classes_and_transfer_syntaxes_are_those_of_the_standard():
         uid.EnhancedCTImageStorage,
         uid.LegacyConvertedEnhancedCTImageStorage,
     ) == STORAGE_CLASSES
+    assert (uid.SegmentationStorage, LABEL_MAP_SEGMENTATION_STORAGE) == SEGMENTATION_CLASSES
+    assert (
+        uid.EnhancedSRStorage,
+        uid.ComprehensiveSRStorage,
+        uid.Comprehensive3DSRStorage,
+        uid.KeyObjectSelectionDocumentStorage,
+    ) == DOCUMENT_CLASSES
+    assert (uid.JPEGLSNearLossless, uid.JPEG2000, uid.HTJ2K) == LOSSY_SYNTAXES
     assert (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian) == NATIVE_SYNTAXES
     assert (
         uid.RLELossless,

@@ -18,9 +18,20 @@ from dicom_node.policy import Rejection, ScpConfig
 from dicom_node.queries import MAX_ANSWERS, QUERY_SECONDS, STUDY_ROOT_FIND
 from dicom_node.responses import MAX_ANSWER_BYTES
 from dicom_node.scp import StoreStatus
+from dicom_node.sop_classes import LABEL_MAP_SEGMENTATION_STORAGE
 from dicom_node.statuses import verdict
 from dicom_node.study_attributes import STUDY_KEYWORDS
-from dicom_node.transfer_syntaxes import NATIVE_SYNTAXES, STORAGE_CLASSES, STORAGE_SYNTAXES
+from dicom_node.transfer_syntaxes import (
+    DOCUMENT_CLASSES,
+    LOSSY_SYNTAXES,
+    NATIVE_SYNTAXES,
+    REVIEW_CLASSES,
+    SEGMENTATION_CLASSES,
+    STORAGE_CLASSES,
+    STORAGE_SYNTAXES,
+    max_bytes_of,
+    syntaxes_of,
+)
 from tests.dicom_node.listening import listening
 
 STATEMENT = (Path(dicom_node.scp.__file__).parent / "CONFORMANCE.md").read_text(encoding="utf-8")
@@ -37,15 +48,17 @@ def table(heading: str, number: int = 0) -> list[list[str]]:
 
 def test_the_received_sop_classes_are_the_negotiated_ones():
     received = {uid for _, uid, _, scp in table("## 1 Overview") if scp == "Yes"}
-    assert received == {*STORAGE_CLASSES, Verification}
-    assert all(UID(uid).name == name for name, uid, _, _ in table("## 1 Overview"))
+    assert received == {*STORAGE_CLASSES, *REVIEW_CLASSES, Verification}
+    names = {LABEL_MAP_SEGMENTATION_STORAGE: "Label Map Segmentation Storage"}  # not in pydicom's dictionary yet
+    assert all(names.get(uid, UID(uid).name) == name for name, uid, _, _ in table("## 1 Overview"))
 
 
 def test_the_transfer_syntaxes_are_the_negotiated_ones():
     rows = table("#### Transfer Syntaxes of the Storage Service")
-    assert [uid for _, uid, _ in rows] == list(STORAGE_SYNTAXES)
-    assert all(UID(uid).name == name for name, uid, _ in rows)
-    assert {uid for _, uid, form in rows if form == "Native"} == set(NATIVE_SYNTAXES)
+    assert [uid for _, uid, _, _ in rows] == list(STORAGE_SYNTAXES)
+    assert all(UID(uid).name == name for name, uid, _, _ in rows)
+    assert {uid for _, uid, form, _ in rows if form == "Native"} == set(NATIVE_SYNTAXES)
+    assert {uid for _, uid, _, lossy in rows if lossy == "Yes"} == set(LOSSY_SYNTAXES)
 
 
 def test_the_statuses_are_those_of_the_code():
@@ -87,6 +100,13 @@ def test_the_limits_are_those_of_the_code():
     assert values["Maximum length of an association request"] == f"{limits.max_request_pdu_bytes} bytes"
     assert values["Open connections, in all"] == str(limits.max_sockets)
     assert values["Open connections, of one address"] == str(limits.max_sockets_per_address)
+    for what, classes in (
+        ("a CT instance", STORAGE_CLASSES),
+        ("a segmentation", SEGMENTATION_CLASSES),
+        ("a document", DOCUMENT_CLASSES),
+    ):
+        stated = values[f"Largest data set of {what}"]
+        assert {f"{max_bytes_of(sop_class)} bytes" for sop_class in classes} == {stated}
     assert values["Time for one PDU"] == f"{limits.pdu_seconds:g} s"
     assert values["Life of an association"] == f"{limits.association_seconds:g} s"
     assert values["Associations at a time, as SCP"] == str(defaults["max_associations"])
@@ -119,7 +139,7 @@ def test_of_the_proposed_syntaxes_the_first_of_the_table_is_accepted(tmp_path):
         association.release()
 
 
-@pytest.mark.parametrize("sop_class", [Verification, *STORAGE_CLASSES], ids=str)
+@pytest.mark.parametrize("sop_class", [Verification, *STORAGE_CLASSES, *REVIEW_CLASSES], ids=str)
 def test_what_is_stated_is_what_is_negotiated_over_the_wire(tmp_path, sop_class):
     proposed = [*STORAGE_SYNTAXES, "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"]
     with listening(tmp_path) as node:
@@ -128,7 +148,7 @@ def test_what_is_stated_is_what_is_negotiated_over_the_wire(tmp_path, sop_class)
             entity.requested_contexts = []
             entity.add_requested_context(sop_class, syntax)
             association = entity.associate("127.0.0.1", node.port, ae_title="CSPINE")
-            allowed = NATIVE_SYNTAXES if sop_class == Verification else STORAGE_SYNTAXES
+            allowed = NATIVE_SYNTAXES if sop_class == Verification else syntaxes_of(sop_class)
             assert bool(association.accepted_contexts) == (syntax in allowed)
             answer = association.acceptor.primitive
             assert answer.implementation_class_uid == IMPLEMENTATION_CLASS_UID
