@@ -1,7 +1,5 @@
 """The segmentation comes back voxel for voxel on the source grid, with one described segment a level."""
 
-import json
-import subprocess
 from dataclasses import replace
 
 import highdicom
@@ -14,19 +12,16 @@ from dicom_node.encode import encode
 from dicom_node.provenance import algorithm_parameters
 from dicom_node.result_context import ResultKind
 from dicom_node.segmentation import LEVEL_RGB, build_segmentation, segment_numbers
-from model.findings import Limitation, Vertebra
+from model.findings import Vertebra
 from tests.dicom_node.necks import (
     DEVICE,
     LIMITED,
     NEGATIVE,
     NOTHING_FOUND,
     POSITIVE,
-    Case,
-    content,
     with_headers,
     written,
 )
-from tests.peers import dcmqi_program
 from training.phantom_series import Geometry, SeriesForm, SeriesOptions
 
 ORIENTATIONS = ["HPL", "FPL", "FAR", "LPF", "RHA", "PFL", "AFR"]
@@ -131,37 +126,3 @@ def test_a_source_without_slice_thickness_gets_the_increment():
     dataset = build_segmentation(with_headers(context, headers))
     measures = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
     assert float(measures.SliceThickness) == pytest.approx(context.series.spacing_mm[0])
-
-
-@pytest.mark.peer
-def test_dcmqi_reads_the_same_voxels_and_names(tmp_path):
-    context = Case(levels=LIMITED.levels, limitations=(Limitation.FEW_LEVELS,)).context()
-    path = written(context, tmp_path)[ResultKind.SEGMENTATION]
-    folder = tmp_path / "dcmqi"
-    folder.mkdir()
-    command = [dcmqi_program("segimage2itkimage"), "--inputDICOM", path, "--outputDirectory", folder]
-    subprocess.run([*command, "--outputType", "nrrd"], check=True, capture_output=True, timeout=120)
-    attributes = json.loads((folder / "meta.json").read_text("utf-8"))["segmentAttributes"]
-    names = [segment["SegmentLabel"] for group in attributes for segment in group]
-    assert names == ["C1", "C2", "C4"]
-    for number, level in enumerate(context.levels, start=1):
-        header, _, voxels = (folder / f"{number}.nrrd").read_bytes().partition(b"\n\n")
-        assert b"encoding: gzip" in header or b"encoding: raw" in header
-        mask = np.frombuffer(_inflated(header, voxels), np.int16)
-        assert np.count_nonzero(mask) == np.count_nonzero(context.labels == level)
-
-
-def _inflated(header, voxels):
-    """The raw voxels of an NRRD file."""
-    import gzip  # noqa: PLC0415  only this peer writes gzip
-
-    return gzip.decompress(voxels) if b"gzip" in header else voxels
-
-
-def test_the_measurement_groups_carry_the_tracking_uids_of_the_segments(tmp_path):
-    context = POSITIVE.context()
-    paths = written(context, tmp_path)
-    segments = highdicom.seg.segread(paths[ResultKind.SEGMENTATION]).SegmentSequence
-    report = highdicom.sr.srread(paths[ResultKind.REPORT])
-    tracked = content(report, "Imaging Measurements", "Measurement Group", "Tracking Unique Identifier")
-    assert [item.UID for item in tracked] == [segment.TrackingUID for segment in segments]
