@@ -8,6 +8,7 @@ from pynetdicom.transport import T_CONNECT
 
 from dicom_node.deadlines import cut_after
 from dicom_node.hardening import HardenedSocket
+from dicom_node.tls import handshake_failure
 
 
 class RequestorSocket(HardenedSocket):
@@ -30,7 +31,7 @@ class RequestorSocket(HardenedSocket):
             primitive.result = "Evt2"  # connected
         except (OSError, ValueError) as error:  # ValueError: a host name that no certificate can have
             if isinstance(error, SSLError):
-                self.tls_failure = _reason(error)
+                self.tls_failure = handshake_failure(error)
             self._shutdown_socket()
             self.socket = None
         self.provider_queue.put(primitive)
@@ -72,9 +73,3 @@ class RequestorSocket(HardenedSocket):
     def _receive(self, size: int) -> bytearray:
         ahead, self._ahead = self._ahead, b""
         return bytearray(ahead) + super()._receive(size - len(ahead))
-
-
-def _reason(error: SSLError) -> str:
-    """Why a handshake failed, in OpenSSL's fixed words."""
-    verification = getattr(error, "verify_message", "")
-    return str(verification or error.reason or "the handshake failed")

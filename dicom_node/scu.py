@@ -1,7 +1,6 @@
 """The verification and storage SCU (PS3.4 A.3, B.2): sends files as they are stored, over one association."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from ssl import SSLContext
 
@@ -10,32 +9,16 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
 
 from dicom_node.association import DEFAULT_TIMEOUTS, NoContextAccepted, ScuTimeouts, associated
-from dicom_node.errors import InvalidInstance, PeerError
+from dicom_node.errors import PeerError
 from dicom_node.node import Peer
-from dicom_node.part10 import FileMeta, read_file_meta
+from dicom_node.outcomes import SendOutcome, file_meta, unreadable
+from dicom_node.part10 import FileMeta
 from dicom_node.statuses import describe_status, verdict
 from dicom_node.transfer_syntaxes import VERIFICATION_SYNTAXES
 
 __all__ = ["ScuTimeouts", "SendOutcome", "echo", "send"]
 
 _MAX_CONTEXTS = 128  # presentation context ids are the odd numbers up to 255 (PS3.8 9.3.2.2)
-
-
-@dataclass(frozen=True, slots=True)
-class SendOutcome:
-    """What became of one file.
-
-    ``status`` is the peer's C-STORE status, None when there was none; ``permanent`` says that sending again is useless;
-    ``comment`` is in our words, never the peer's, which may name a patient. ``sop_instance_uid`` is empty when the
-    file is no DICOM file.
-    """
-
-    path: Path
-    sop_instance_uid: str
-    status: int | None
-    accepted: bool
-    permanent: bool
-    comment: str
 
 
 def echo(
@@ -64,10 +47,10 @@ def send(
     ``PeerError`` when there is no association to send over; an association that breaks later makes the remaining
     outcomes transient.
     """
-    metas = {path: _file_meta(path) for path in files}
+    metas = {path: file_meta(path) for path in files}
     pairs = sorted({(meta.sop_class_uid, meta.transfer_syntax_uid) for meta in metas.values() if meta is not None})
     if not pairs:
-        return tuple(_unreadable(path) for path in files)
+        return tuple(unreadable(path) for path in files)
     if len(pairs) > _MAX_CONTEXTS:
         raise PeerError("The files have too many SOP classes and transfer syntaxes for one association")
     contexts = [build_context(sop_class, transfer_syntax) for sop_class, transfer_syntax in pairs]
@@ -75,13 +58,13 @@ def send(
         with associated(peer, calling_ae_title, contexts, timeouts, tls) as association:
             return tuple(_send_one(association, path, metas[path]) for path in files)
     except NoContextAccepted:
-        return tuple(_refused(path, meta) if (meta := metas[path]) else _unreadable(path) for path in files)
+        return tuple(_refused(path, meta) if (meta := metas[path]) else unreadable(path) for path in files)
 
 
 def _send_one(association: Association, path: Path, meta: FileMeta | None) -> SendOutcome:
     """Send one file over an association that may be over already."""
     if meta is None:
-        return _unreadable(path)
+        return unreadable(path)
     if not association.is_established:
         return SendOutcome(path, meta.sop_instance_uid, None, False, False, "The association ended before it was sent")
     pair = (meta.sop_class_uid, [meta.transfer_syntax_uid])
@@ -101,16 +84,3 @@ def _send_one(association: Association, path: Path, meta: FileMeta | None) -> Se
 def _refused(path: Path, meta: FileMeta) -> SendOutcome:
     comment = "The peer does not accept this SOP class in this transfer syntax"
     return SendOutcome(path, meta.sop_instance_uid, None, False, True, comment)
-
-
-def _unreadable(path: Path) -> SendOutcome:
-    return SendOutcome(path, "", None, False, True, "The file is not a readable DICOM file")
-
-
-def _file_meta(path: Path) -> FileMeta | None:
-    """Return the file meta information, or None when ``path`` is no readable DICOM file."""
-    try:
-        with path.open("rb") as file:
-            return read_file_meta(file)
-    except (OSError, InvalidInstance):
-        return None

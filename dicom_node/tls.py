@@ -20,10 +20,11 @@ class UnusableTlsFiles(DicomNodeError):
 class TlsFiles:
     """PEM files: the certificates that a peer's is checked by, and our own with its key where the peer asks for one.
 
-    ``certificate`` holds our certificate and, after it, the intermediate ones; ``key`` is not encrypted.
+    Without ``trusted`` the certificates of the operating system are trusted. ``certificate`` holds our certificate and,
+    after it, the intermediate ones; ``key`` is not encrypted.
     """
 
-    trusted: Path
+    trusted: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
 
@@ -40,10 +41,13 @@ def client_context(files: TlsFiles) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks certificate and name
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_CIPHERS)
-    try:
-        context.load_verify_locations(files.trusted)
-    except (OSError, ssl.SSLError) as error:
-        raise UnusableTlsFiles(f"{files.trusted} holds no certificate that can be read: name a PEM file") from error
+    if files.trusted is None:
+        context.load_default_certs()
+    else:
+        try:
+            context.load_verify_locations(files.trusted)
+        except (OSError, ssl.SSLError) as error:
+            raise UnusableTlsFiles(f"{files.trusted} holds no certificate that can be read: name a PEM file") from error
     if files.certificate is not None and files.key is not None:
         try:
             context.load_cert_chain(files.certificate, files.key, password="")
@@ -51,3 +55,8 @@ def client_context(files: TlsFiles) -> ssl.SSLContext:
             message = f"{files.certificate} and {files.key} are no certificate and key: name PEM files, not encrypted"
             raise UnusableTlsFiles(message) from error
     return context
+
+
+def handshake_failure(error: ssl.SSLError) -> str:
+    """Return why a handshake failed, in OpenSSL's fixed words."""
+    return str(getattr(error, "verify_message", "") or error.reason or "the handshake failed")

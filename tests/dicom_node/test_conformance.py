@@ -13,6 +13,8 @@ import dicom_node.scp
 from dicom_node.commitment_report import MAX_REPORT_BYTES, STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, ReportStatus
 from dicom_node.elements import MAX_DEPTH, MAX_ELEMENTS
 from dicom_node.hardening import WireLimits
+from dicom_node.http_session import MAX_ANSWER_BYTES as MAX_HTTP_ANSWER_BYTES
+from dicom_node.http_statuses import is_success, is_transient
 from dicom_node.node import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.policy import Rejection, ScpConfig
 from dicom_node.queries import MAX_ANSWERS, QUERY_SECONDS, STUDY_ROOT_FIND
@@ -128,6 +130,17 @@ def test_the_statuses_of_peers_are_taken_as_stated():
         accepted, permanent = verdict(status)
         taken = "Accepted" if accepted else "Permanent" if permanent else "Transient"
         assert stated.get(status, "Permanent") == taken, f"0x{status:04X}"
+
+
+def test_the_statuses_of_services_are_taken_as_stated():
+    stated = {}
+    for statuses, taken in table("#### HTTP Statuses of a Service"):
+        for low, high in re.findall(r"([0-9]{3})(?:–([0-9]{3}))?", statuses):
+            stated.update(dict.fromkeys(range(int(low), int(high or low) + 1), taken.split(":")[0]))
+    for status in range(100, 600):
+        taken = "Accepted" if is_success(status) else "Transient" if is_transient(status) else "Permanent"
+        assert stated.get(status, "Permanent") == taken, status
+    assert f"is {MAX_HTTP_ANSWER_BYTES} bytes long at most" in STATEMENT
 
 
 def test_of_the_proposed_syntaxes_the_first_of_the_table_is_accepted(tmp_path):

@@ -3,9 +3,10 @@
 import pytest
 from pydicom.uid import CTImageStorage, generate_uid
 
+from dicom_node import qido, queries
 from dicom_node.commitment import CommitmentOptions, InstanceRef, request_commitment
 from dicom_node.node import Peer
-from dicom_node.queries import instances_there, study_attributes
+from dicom_node.stow import StowTarget, store
 from dicom_node.study_attributes import StudyAttributes
 from tests.dicom_node.listening import Reports, listening
 from tests.dicom_node.tiny_ct import STUDY_UID, make_ct, write_ct
@@ -70,8 +71,34 @@ def test_orthanc_commits_itself_to_what_it_has_on_a_new_association(pacs, peer, 
 
 
 def test_orthanc_is_asked_by_c_find(peer):
-    assert study_attributes(STUDY_UID, peer, "CSPINE") == ATTRIBUTES
-    assert study_attributes(generate_uid(), peer, "CSPINE") is None
+    assert queries.study_attributes(STUDY_UID, peer, "CSPINE") == ATTRIBUTES
+    assert queries.study_attributes(generate_uid(), peer, "CSPINE") is None
     absent = generate_uid()
-    assert instances_there(STUDY_UID, [*THERE[:2], absent], peer, "CSPINE") == set(THERE[:2])
-    assert instances_there(generate_uid(), THERE, peer, "CSPINE") == frozenset()
+    assert queries.instances_there(STUDY_UID, [*THERE[:2], absent], peer, "CSPINE") == set(THERE[:2])
+    assert queries.instances_there(generate_uid(), THERE, peer, "CSPINE") == frozenset()
+
+
+def test_orthanc_is_asked_by_qido(pacs):
+    target = StowTarget(f"http://127.0.0.1:{pacs.http_port}/dicom-web")
+    assert qido.study_attributes(STUDY_UID, target) == ATTRIBUTES
+    assert qido.study_attributes(generate_uid(), target) is None
+    absent = generate_uid()
+    assert qido.instances_there(STUDY_UID, [*THERE[:2], absent], target) == set(THERE[:2])
+    assert qido.instances_there(generate_uid(), THERE, target) == frozenset()
+
+
+def test_orthanc_stores_what_it_is_sent_by_stow_byte_for_byte(pacs, tmp_path):
+    datasets = [make_ct(number) for number in (101, 102)]
+    for dataset in datasets:
+        dataset.StudyInstanceUID = generate_uid()
+    bad = make_ct(103)
+    del bad.StudyInstanceUID
+    files = [write_ct(dataset, tmp_path / f"{dataset.InstanceNumber}.dcm") for dataset in (*datasets, bad)]
+    target = StowTarget(f"http://127.0.0.1:{pacs.http_port}/dicom-web", token="not.looked.at")
+    outcomes = store(files, target)
+    assert [outcome.accepted for outcome in outcomes] == [True, True, False]
+    assert outcomes[2].permanent
+    assert [outcome.accepted for outcome in store(files[:2], target)] == [True, True]
+    for dataset, file in zip(datasets, files, strict=False):
+        (instance,) = pacs.instances(dataset.StudyInstanceUID)
+        assert pacs.request("GET", f"/instances/{instance}/file") == file.read_bytes()
