@@ -10,11 +10,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from dicom_node.errors import InvalidInstance
+from dicom_node.header import InstanceHeader
 from dicom_node.receipts import ReceiptPort, ReceivedInstance
 from dicom_node.spool import Spool
 from worker import studies
 from worker.database import GroupCommitWriter
-from worker.records import Instance, NoteKind, Series, Study, insert_once
+from worker.records import Instance, NoteKind, Review, Series, Study, insert_once
+from worker.review_receipt import is_of_use, may_be_review, record_review
 from worker.states import Cause, StudyState
 from worker.studies import Arrival, Move, Position
 
@@ -56,15 +58,21 @@ class Intake(ReceiptPort):
     """Records instances through the process's one writer; ``record`` returns only when the row is durable.
 
     Idempotent on (study, SOP Instance UID, SHA-256): the same instance again changes nothing but the time of the last
-    receipt of a study that still receives. Raises what ``GroupCommitWriter.write`` raises; the SCP then answers 0xA700.
+    receipt of a study that still receives. Reviews of our results are no instances of their study: they have rows of
+    their own. Raises what ``GroupCommitWriter.write`` raises; the SCP then answers 0xA700.
     """
 
     def __init__(self, writer: GroupCommitWriter) -> None:
         self._writer = writer
 
+    def has_use_for(self, header: InstanceHeader) -> bool:
+        """Whether the instance is an image, or can be a review."""
+        return not may_be_review(header) or self._writer.write(partial(is_of_use, header=header))
+
     def record(self, instance: ReceivedInstance) -> None:
         """Make the instance's rows durable."""
-        self._writer.write(partial(record_instance, instance=instance))
+        record = record_review if may_be_review(instance.header) else record_instance
+        self._writer.write(partial(record, instance=instance))
 
     def association_closed(self, association_id: str) -> None:
         """Nothing to record: a study may come in many associations, so the quiet period decides when it is complete."""
@@ -72,17 +80,24 @@ class Intake(ReceiptPort):
     def adopt(self, spool: Spool) -> int:
         """Record every stored file that has no record (the process ended between file and row); return how many.
 
-        A file that is no whole instance is left alone and logged.
+        A file that is no whole instance is left alone and logged. Reviews come last: they need their study's record.
         """
         adopted = 0
+        reviews: list[ReceivedInstance] = []
         paths = iter(spool.files())
         while batch := list(islice(paths, _BATCH)):
             known = self._writer.write(partial(_known_paths, paths=batch))
             for path in batch:
-                if path not in known and (instance := _described(spool, path)) is not None:
+                if path in known or (instance := _described(spool, path)) is None:
+                    continue
+                if may_be_review(instance.header):
+                    reviews.append(instance)
+                else:
                     self.record(instance)
                     adopted += 1
-        return adopted
+        for review in reviews:
+            self.record(review)
+        return adopted + len(reviews)
 
 
 def record_instance(session: Session, instance: ReceivedInstance) -> None:
@@ -145,7 +160,8 @@ def _detail(instance: ReceivedInstance) -> str:
 
 
 def _known_paths(session: Session, paths: list[str]) -> set[str]:
-    return set(session.scalars(select(Instance.path).where(Instance.path.in_(paths))))
+    instances = select(Instance.path).where(Instance.path.in_(paths))
+    return set(session.scalars(instances.union(select(Review.path).where(Review.path.in_(paths)))))
 
 
 def _described(spool: Spool, path: str) -> ReceivedInstance | None:

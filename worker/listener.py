@@ -63,4 +63,5 @@ def scp_config(settings: Settings) -> ScpConfig:
         calling_ae_titles=frozenset(AETitle(title) for title in settings.allowed_calling_ae_titles),
         max_associations=settings.max_associations,
         min_free_bytes=2 * settings.min_free_bytes,  # whole studies are turned away before single instances are
+        reviews=settings.reviews,
     )

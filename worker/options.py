@@ -51,6 +51,13 @@ def whole(text: str) -> int:
     return int(text)
 
 
+def switch(text: str) -> bool:
+    """``on`` or ``off``, in any case."""
+    if text.lower() not in {"on", "off"}:
+        raise ValueError("expected on or off")
+    return text.lower() == "on"
+
+
 def log_level(text: str) -> str:
     """One of LOG_LEVELS, in any case."""
     if text.upper() not in LOG_LEVELS:

@@ -1,4 +1,4 @@
-"""The tables: studies, instances, events, runs, results, deliveries, commitments. No column holds a patient's identity.
+"""The tables: studies, instances, events, runs, results, deliveries, commitments, reviews. No column names a patient.
 
 ``Study.state`` is written by ``worker.studies`` alone; everything else in a row is written by who owns that step.
 """
@@ -76,6 +76,14 @@ class CommitmentState(StrEnum):
     CONCLUDED = "CONCLUDED"
 
 
+class ReviewState(StrEnum):
+    """Where one received review is: READ or UNREADABLE once the clerk has looked at it."""
+
+    RECEIVED = "RECEIVED"
+    READ = "READ"
+    UNREADABLE = "UNREADABLE"
+
+
 class NoteKind(StrEnum):
     """Kinds of events that are not moves; the kind of a move is its ``states.Cause``."""
 
@@ -86,6 +94,7 @@ class NoteKind(StrEnum):
     COMMITMENT = "COMMITMENT"
     RECONCILED = "RECONCILED"
     RETRACTION = "RETRACTION"
+    REVIEW = "REVIEW"
 
 
 RETRACTION = "retraction"
@@ -109,6 +118,7 @@ class Base(DeclarativeBase):
         StudyState: Enum(StudyState, native_enum=False, length=16, validate_strings=True),
         DeliveryState: Enum(DeliveryState, native_enum=False, length=16, validate_strings=True),
         CommitmentState: Enum(CommitmentState, native_enum=False, length=16, validate_strings=True),
+        ReviewState: Enum(ReviewState, native_enum=False, length=16, validate_strings=True),
     }
 
 
@@ -312,7 +322,36 @@ class Commitment(Base):
     reported_at: Mapped[datetime | None]
 
 
-def insert_once(session: Session, table: type["Study | Series | Instance"], values: dict[str, Any]) -> int | None:
+class Review(Base):
+    """One segmentation or document that came back; its file lies in the spool, and is no instance of the study.
+
+    ``run_id`` is the analysis whose results it speaks of, ``verdict`` what it says of them (None: nothing that can be
+    read), ``content`` its reading (``dicom_node.review.Review`` as JSON). ``reason`` says why it is UNREADABLE.
+    """
+
+    __tablename__ = "reviews"
+    __table_args__ = (UniqueConstraint("study_id", "sop_instance_uid", "sha256"), Index(None, "path"))
+
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id"))
+    state: Mapped[ReviewState] = mapped_column(default=ReviewState.RECEIVED, index=True)
+    sop_class_uid: Mapped[str] = mapped_column(String(64))
+    sop_instance_uid: Mapped[str] = mapped_column(String(64))
+    sha256: Mapped[str] = mapped_column(String(64))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    path: Mapped[str] = mapped_column(String(255))
+    transfer_syntax_uid: Mapped[str] = mapped_column(String(64))
+    received_at: Mapped[datetime]
+    calling_ae_title: Mapped[str] = mapped_column(String(16))
+    verdict: Mapped[str | None] = mapped_column(String(16))
+    content: Mapped[dict[str, Any] | None]
+    reason: Mapped[str | None] = mapped_column(Text)
+
+
+def insert_once(
+    session: Session, table: type["Study | Series | Instance | Review"], values: dict[str, Any]
+) -> int | None:
     """Insert a row and return its key, or None when a unique constraint says that it is there already.
 
     Safe against other processes that insert the same row at the same time.

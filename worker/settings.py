@@ -14,7 +14,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from dicom_node.node import AETitle, Peer
-from worker.options import LOG_LEVELS, Option, log_level, number, size, uid, url, whole
+from worker.options import LOG_LEVELS, Option, log_level, number, size, switch, uid, url, whole
 
 PREFIX = "CSPINE_"
 
@@ -77,6 +77,14 @@ class Settings:
     allowed_calling_ae_titles: frozenset[str] = field(
         default=frozenset(),
         metadata=_about("AE titles that may send, separated by commas. Empty: any.", _ae_titles, default_text="any"),
+    )
+    reviews: bool = field(
+        default=True,
+        metadata=_about(
+            "Whether segmentations, SR and Key Objects are taken as reviews of our results: on or off.",
+            switch,
+            default_text="`on`",
+        ),
     )
     destination: Peer | None = field(
         default=None,
