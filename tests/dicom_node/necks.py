@@ -1,6 +1,7 @@
 """Small CT series with known levels, as results are built from: real headers, real geometry, seven simple vertebrae."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -147,6 +148,11 @@ def written(context: ResultContext, folder: Path) -> dict[ResultKind, Path]:
         paths[kind] = folder / f"{kind.value}.dcm"
         paths[kind].write_bytes(encode(dataset))
     return paths
+
+
+def copied_headers(context: ResultContext) -> list[Dataset]:
+    """Headers to change: pydicom's own ``copy`` shares its elements with the original."""
+    return [deepcopy(header) for header in context.series.headers]
 
 
 def with_headers(context: ResultContext, headers: Sequence[Dataset]) -> ResultContext:

@@ -12,7 +12,16 @@ from dicom_node.encode import encode
 from dicom_node.presentation_state import build_presentation_state
 from dicom_node.views import BONE_WINDOW
 from model.findings import Vertebra
-from tests.dicom_node.necks import EXPLAINED, POSITIVE, SPACING_MM, Case, findings_of, labels_of, with_headers
+from tests.dicom_node.necks import (
+    EXPLAINED,
+    POSITIVE,
+    SPACING_MM,
+    Case,
+    copied_headers,
+    findings_of,
+    labels_of,
+    with_headers,
+)
 from tests.peers import require
 from training.phantom_series import Geometry, SeriesForm, SeriesOptions, write_series
 
@@ -71,7 +80,7 @@ def test_labels_stay_inside_of_the_image():
 
 
 def changed(keyword, value, which=slice(None)):
-    headers = [header.copy() for header in CONTEXT.series.headers]
+    headers = copied_headers(CONTEXT)
     for header in headers[which]:
         setattr(header, keyword, value)
     return with_headers(CONTEXT, headers)

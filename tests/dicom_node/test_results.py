@@ -28,6 +28,7 @@ from tests.dicom_node.necks import (
     NOTHING_FOUND,
     POSITIVE,
     built,
+    copied_headers,
     every_object,
     findings_of,
     with_headers,
@@ -272,7 +273,7 @@ MAY_BE_MISSING = (
 
 @pytest.mark.parametrize("keywords", [*((keyword,) for keyword in MAY_BE_MISSING), MAY_BE_MISSING], ids=str)
 def test_missing_attributes_of_the_source_are_no_obstacle(keywords):
-    headers = [header.copy() for header in LIMITED_CONTEXT.series.headers]
+    headers = copied_headers(LIMITED_CONTEXT)
     for header in headers:
         for keyword in keywords:
             delattr(header, keyword)

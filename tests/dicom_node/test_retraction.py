@@ -12,7 +12,7 @@ from dicom_node import codes
 from dicom_node.encode import encode
 from dicom_node.node import Device
 from dicom_node.retraction import RejectionReason, build_retraction
-from tests.dicom_node.necks import DEVICE, POSITIVE, built, with_headers
+from tests.dicom_node.necks import DEVICE, POSITIVE, built, copied_headers, with_headers
 from tests.peers import dciodvfy
 
 NOW = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
@@ -76,7 +76,7 @@ def test_it_belongs_to_the_patient_and_study_of_the_results():
 
 
 def test_its_time_is_in_the_zone_of_the_results():
-    headers = [header.copy() for header in CONTEXT.series.headers]
+    headers = copied_headers(CONTEXT)
     headers[0].TimezoneOffsetFromUTC = "+0530"
     note = build_retraction(stored(with_headers(CONTEXT, headers)), DEVICE, NOW)
     assert (note.ContentTime, note.TimezoneOffsetFromUTC) == ("093506.000000", "+0530")
