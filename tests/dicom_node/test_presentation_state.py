@@ -89,8 +89,8 @@ def changed(keyword, value, which=slice(None)):
 def test_there_is_none_where_nothing_is_suspected_or_the_stored_values_are_not_known():
     assert state_of(replace(CONTEXT, findings=findings_of(tuple(Vertebra)))) is None
     assert state_of(changed("RescaleSlope", None)) is None
-    slices = key_slices(CONTEXT.labels, CONTEXT.lesions)
-    assert state_of(changed("RescaleIntercept", -1000, slice(slices[Vertebra.C5].index, None))) is None
+    index = key_slices(CONTEXT.labels, CONTEXT.lesions)[Vertebra.C5].index
+    assert state_of(changed("RescaleIntercept", -1000, slice(index, index + 1))) is None
     options = SeriesOptions(Geometry(orientation="HPL"), form=SeriesForm.ENHANCED)
     assert state_of(replace(POSITIVE, options=options).context()) is None
 
