@@ -53,6 +53,9 @@ LOSSY_SYNTAXES: tuple[str, ...] = (
 )
 """Those that may change pixels: an image is still one afterwards, a mask is not."""
 
+DEFLATED_SYNTAX = "1.2.840.10008.1.2.1.99"
+"""Deflated Explicit VR Little Endian: never received; segmentations, which are mostly zeros, can be sent so."""
+
 VERIFICATION_SYNTAXES: tuple[str, ...] = (IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN)
 """Transfer syntaxes of the Verification SOP Class, which has no data set; the default one comes first."""
 

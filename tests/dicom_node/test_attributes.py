@@ -9,6 +9,7 @@ from dicom_node.attributes import ATTRIBUTES
 from dicom_node.instance_file import NEEDED_BESIDES
 from dicom_node.sop_classes import LABEL_MAP_SEGMENTATION_STORAGE
 from dicom_node.transfer_syntaxes import (
+    DEFLATED_SYNTAX,
     DOCUMENT_CLASSES,
     ENCAPSULATED_SYNTAXES,
     LOSSY_SYNTAXES,
@@ -45,6 +46,7 @@ def test_sop_classes_and_transfer_syntaxes_are_those_of_the_standard():
     ) == DOCUMENT_CLASSES
     assert (uid.JPEGLSNearLossless, uid.JPEG2000, uid.HTJ2K) == LOSSY_SYNTAXES
     assert (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian) == NATIVE_SYNTAXES
+    assert uid.DeflatedExplicitVRLittleEndian == DEFLATED_SYNTAX
     assert (
         uid.RLELossless,
         uid.JPEGLossless,

@@ -1,6 +1,7 @@
 """The tables of CONFORMANCE.md say what the code does."""
 
 import re
+import ssl
 from dataclasses import fields
 from pathlib import Path
 
@@ -23,7 +24,9 @@ from dicom_node.scp import StoreStatus
 from dicom_node.sop_classes import LABEL_MAP_SEGMENTATION_STORAGE
 from dicom_node.statuses import verdict
 from dicom_node.study_attributes import STUDY_KEYWORDS
+from dicom_node.tls import TlsFiles, client_context
 from dicom_node.transfer_syntaxes import (
+    DEFLATED_SYNTAX,
     DOCUMENT_CLASSES,
     LOSSY_SYNTAXES,
     NATIVE_SYNTAXES,
@@ -141,6 +144,22 @@ def test_the_statuses_of_services_are_taken_as_stated():
         taken = "Accepted" if is_success(status) else "Transient" if is_transient(status) else "Permanent"
         assert stated.get(status, "Permanent") == taken, status
     assert f"is {MAX_HTTP_ANSWER_BYTES} bytes long at most" in STATEMENT
+
+
+def test_tls_is_stated_as_it_is_set_up():
+    context = client_context(TlsFiles())
+    stated = dict(table("## 7 Security"))
+    versions = [version for version in ssl.TLSVersion if version >= context.minimum_version and version > 0]
+    names = [version.name.replace("TLSv1_", "TLS 1.") for version in versions if version <= ssl.TLSVersion.TLSv1_3]
+    assert stated["Versions"] == ", ".join(names)
+    for name in (cipher["name"] for cipher in context.get_ciphers()):
+        assert re.fullmatch(r"(TLS_|(EC)?DHE-).*(GCM|CHACHA20).*", name)
+
+
+def test_segmentations_are_stated_as_sent_deflated():
+    assert f"({DEFLATED_SYNTAX})" in STATEMENT
+    roles = {uid: scu for _, uid, scu, _ in table("## 1 Overview")}
+    assert {roles[uid] for uid in SEGMENTATION_CLASSES} == {"Yes"}
 
 
 def test_of_the_proposed_syntaxes_the_first_of_the_table_is_accepted(tmp_path):

@@ -10,11 +10,13 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import (
     CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGLosslessSV1,
     RLELossless,
+    SegmentationStorage,
 )
 from pynetdicom import AE, build_context, evt
 from pynetdicom.sop_class import Verification
@@ -34,6 +36,7 @@ def scripted_scp(on_store=lambda _: 0x0000, syntaxes=(ExplicitVRLittleEndian,), 
     """Run a pynetdicom SCP on a free port that answers as it is told; yields its address."""
     entity = AE(ae_title="PACS")
     entity.add_supported_context(CTImageStorage, list(syntaxes))
+    entity.add_supported_context(SegmentationStorage, list(syntaxes))
     entity.add_supported_context(Verification)
     bound = [(evt.EVT_C_STORE, on_store), *((getattr(evt, name), handler) for name, handler in handlers.items())]
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=bound)
@@ -305,3 +308,73 @@ def test_no_response_is_taken_away_by_the_associations_own_thread(tmp_path):
                 over.set()
                 thief.join()
     assert statuses == [0x0000] * 20
+
+
+@pytest.mark.parametrize(
+    ("deflate", "syntaxes", "sent"),
+    [
+        (True, [DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian], DeflatedExplicitVRLittleEndian),
+        (True, [DeflatedExplicitVRLittleEndian], DeflatedExplicitVRLittleEndian),
+        (True, [ExplicitVRLittleEndian], ExplicitVRLittleEndian),
+        (False, [DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian], ExplicitVRLittleEndian),
+    ],
+)
+def test_a_segmentation_is_deflated_where_that_is_asked_for_and_accepted(tmp_path, deflate, syntaxes, sent):
+    received = []
+
+    def on_store(event):
+        received.append((event.context.transfer_syntax, event.dataset, len(event.request.DataSet.getvalue())))
+        return 0x0000
+
+    dataset = make_ct(1, rows=256, columns=256, sop_class=SegmentationStorage)
+    file = write_ct(dataset, tmp_path / "seg.dcm")
+    before = file.read_bytes()
+    with scripted_scp(on_store, syntaxes) as peer:
+        (outcome,) = send([file], peer, "CSPINE", deflate=deflate)
+    assert (outcome.accepted, outcome.status) == (True, 0x0000)
+    ((syntax, arrived, size),) = received
+    assert syntax == sent
+    assert arrived == dataset
+    assert (size < len(before) / 4) is (sent == DeflatedExplicitVRLittleEndian)
+    assert file.read_bytes() == before
+
+
+def test_only_native_segmentations_are_proposed_deflated(tmp_path):
+    proposed = []
+
+    def on_requested(event):
+        contexts = event.assoc.requestor.primitive.presentation_context_definition_list
+        proposed.extend((context.abstract_syntax, tuple(context.transfer_syntax)) for context in contexts)
+
+    files = [
+        write_ct(make_ct(1), tmp_path / "1"),
+        write_ct(make_ct(2, sop_class=SegmentationStorage, transfer_syntax=RLELossless), tmp_path / "2"),
+        write_ct(make_ct(3, sop_class=SegmentationStorage), tmp_path / "3"),
+    ]
+    with scripted_scp(EVT_REQUESTED=on_requested) as peer:
+        outcomes = send(files, peer, "CSPINE", deflate=True)
+    assert sorted(proposed) == [
+        (CTImageStorage, (ExplicitVRLittleEndian,)),
+        (SegmentationStorage, (ExplicitVRLittleEndian,)),
+        (SegmentationStorage, (DeflatedExplicitVRLittleEndian,)),
+        (SegmentationStorage, (RLELossless,)),
+    ]
+    assert [outcome.accepted for outcome in outcomes] == [True, False, True]
+
+
+def test_a_peer_that_does_not_answer_to_a_deflated_copy_is_transient(tmp_path):
+    file = write_ct(make_ct(1, sop_class=SegmentationStorage), tmp_path / "seg.dcm")
+    with scripted_scp(lambda _: time.sleep(4) or 0x0000, [DeflatedExplicitVRLittleEndian]) as peer:
+        outcomes = send([file, file], peer, "CSPINE", SHORT, deflate=True)
+    assert [(outcome.accepted, outcome.permanent, outcome.status) for outcome in outcomes] == [(False, False, None)] * 2
+
+
+@pytest.mark.peer
+def test_storescp_receives_a_deflated_copy(tmp_path, storescp_peer):
+    dataset = make_ct(1, rows=200, columns=200, sop_class=SegmentationStorage)
+    file = write_ct(dataset, tmp_path / "seg.dcm")
+    (outcome,) = send([file], Peer.parse(storescp_peer.peer), "CSPINE", deflate=True)
+    assert outcome.accepted
+    (back,) = (dcmread(path) for path in storescp_peer.files())
+    assert back.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
+    assert hashlib.sha256(back.PixelData).digest() == hashlib.sha256(dataset.PixelData).digest()
