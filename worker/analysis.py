@@ -17,9 +17,10 @@ from sqlalchemy.orm import Session
 
 from dicom_node.encode import encode
 from dicom_node.errors import DicomNodeError, Ineligible, ReadingError
+from dicom_node.result_context import ResultObject as BuiltResult
 from dicom_node.selection import SeriesVerdict
 from model.errors import ModelError, PredictorOutOfMemory
-from worker import studies
+from worker import studies, versions
 from worker.database import Database
 from worker.failures import Backoff, Failure, FailureCode
 from worker.lease import KeptLease
@@ -92,9 +93,11 @@ class StudyAnalyzer:
             self._end(kept.lease, Failure(FailureCode.INPUT_MISSING, text))
             return
         stages = Stages(on_stage=kept.stage)
+        with self.database.reading() as session:
+            supersedes = versions.superseded(session, self.results, kept.lease.study_id)
         try:
             with self._scratch() as scratch:
-                analysis = analyze_files([item.path for item in inputs], Path(scratch), self.tools, stages)
+                analysis = analyze_files([item.path for item in inputs], Path(scratch), self.tools, stages, supersedes)
                 with stages.stage("store"):
                     stored = [(item, self.results.put(encode(item.dataset))) for item in analysis.results]
         except PredictorOutOfMemory as error:
@@ -132,20 +135,24 @@ class StudyAnalyzer:
         return len(left)
 
     def _record(
-        self, lease: Lease, inputs: Sequence[Input], analysis: Analysis, stored: Sequence[tuple[Any, StoredResult]]
+        self,
+        lease: Lease,
+        inputs: Sequence[Input],
+        analysis: Analysis,
+        stored: Sequence[tuple[BuiltResult, StoredResult]],
     ) -> None:
         """Findings, result objects and the move to SENDING in one transaction that the lease's token fences."""
         with self.database.transaction() as session:
             studies.held(session, lease)
             _write_verdicts(session, lease.study_id, analysis.reading.verdicts)
             self._write_notes(session, lease, analysis.reading.notes)
-            session.add(self._run(lease, inputs, analysis, stored))
+            run = self._run(lease, inputs, analysis)
+            session.add(run)
+            versions.take_over(session, self.results, run, [_result_object(item, kept) for item, kept in stored])
             detail = _summary(analysis)
             studies.transition(session, lease.position, Move(Cause.ANALYZED, self.clock(), detail))
 
-    def _run(
-        self, lease: Lease, inputs: Sequence[Input], analysis: Analysis, stored: Sequence[tuple[Any, StoredResult]]
-    ) -> Run:
+    def _run(self, lease: Lease, inputs: Sequence[Input], analysis: Analysis) -> Run:
         bundle = self.tools.bundle
         return Run(
             study_id=lease.study_id,
@@ -157,18 +164,6 @@ class StudyAnalyzer:
             findings=analysis.findings.as_json(),
             manifest=self._manifest(lease, inputs, analysis),
             seconds=sum(value for name, value in analysis.seconds.items() if "." not in name),
-            results=[
-                ResultObject(
-                    kind=item.kind.value,
-                    variant=item.kind.value,
-                    sop_class_uid=str(item.dataset.SOPClassUID),
-                    sop_instance_uid=str(item.dataset.SOPInstanceUID),
-                    path=result.path,
-                    sha256=result.sha256,
-                    size_bytes=result.size_bytes,
-                )
-                for item, result in stored
-            ],
         )
 
     def _manifest(self, lease: Lease, inputs: Sequence[Input], analysis: Analysis) -> dict[str, Any]:
@@ -264,6 +259,20 @@ def _write_verdicts(session: Session, study_id: int, verdicts: Sequence[SeriesVe
         row = rows.get(verdict.series_instance_uid)
         if row is not None:
             row.chosen, row.verdict = verdict.chosen, verdict.reason
+
+
+def _result_object(item: BuiltResult, stored: StoredResult) -> ResultObject:
+    """The row of an object whose bytes are stored."""
+    return ResultObject(
+        kind=item.kind.value,
+        variant=item.variant,
+        identity=0,
+        sop_class_uid=str(item.dataset.SOPClassUID),
+        sop_instance_uid=str(item.dataset.SOPInstanceUID),
+        path=stored.path,
+        sha256=stored.sha256,
+        size_bytes=stored.size_bytes,
+    )
 
 
 def _summary(analysis: Analysis) -> str:

@@ -8,12 +8,14 @@ from pathlib import Path
 import redis
 
 from dicom_node.errors import PeerError
-from dicom_node.scu import echo
 from model.bundle import load_bundle
 from model.errors import BundleError
 from worker.broker import embedded_socket, is_answering
 from worker.database import Database, DatabaseError
-from worker.settings import Settings, masked, misspelled
+from worker.destination_file import read_destinations
+from worker.destinations import Destination
+from worker.links import LinkMaker
+from worker.settings import Settings, SettingsError, masked, misspelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,8 @@ class Check:
 
 def run_checks(settings: Settings, environ: Mapping[str, str]) -> list[Check]:
     """Every check, in the order in which an operator would look; none changes anything."""
-    checks: list[Callable[[Settings], Check]] = [check_disk, check_database, check_broker, check_bundle, check_pacs]
-    return [check_settings(environ), *(check(settings) for check in checks)]
+    checks: list[Callable[[Settings], Check]] = [check_disk, check_database, check_broker, check_bundle]
+    return [check_settings(environ), *(check(settings) for check in checks), *check_destinations(settings)]
 
 
 def check_settings(environ: Mapping[str, str]) -> Check:
@@ -109,16 +111,26 @@ def check_bundle(settings: Settings) -> Check:
     return Check("bundle", passed=True, finding=f"{bundle.name} {bundle.version}, SHA-256 {bundle.sha256[:12]}")
 
 
-def check_pacs(settings: Settings) -> Check:
-    """Whether the destination answers C-ECHO."""
-    if settings.destination is None:
-        return Check("pacs", passed=False, finding="no destination", advice="set CSPINE_DESTINATION to AET@HOST:PORT")
+def check_destinations(settings: Settings) -> list[Check]:
+    """Whether each destination answers: a peer C-ECHO, a DICOMweb service a query."""
     try:
-        echo(settings.destination, settings.ae_title)
+        destinations = read_destinations(settings)
+    except SettingsError as error:
+        return [Check("pacs", passed=False, finding=str(error), advice="correct the file of destinations")]
+    if not destinations:
+        advice = "set CSPINE_DESTINATION to AET@HOST:PORT, or CSPINE_DESTINATIONS_FILE"
+        return [Check("pacs", passed=False, finding="no destination", advice=advice)]
+    named = settings.destinations_file is not None
+    return [_check_destination(item, settings, item.name if named else "pacs") for item in destinations]
+
+
+def _check_destination(destination: Destination, settings: Settings, name: str) -> Check:
+    try:
+        LinkMaker(settings.ae_title)(destination).verify()
     except PeerError as error:
-        advice = "check address, port and AE titles, and that the PACS knows ours"
-        return Check("pacs", passed=False, finding=str(error), advice=advice)
-    return Check("pacs", passed=True, finding=f"{settings.destination} answers C-ECHO")
+        advice = "check address, port, AE titles and certificates, and that the PACS knows ours"
+        return Check(name, passed=False, finding=str(error), advice=advice)
+    return Check(name, passed=True, finding=f"{destination} answers")
 
 
 def nearest_folder(path: Path) -> Path:

@@ -114,7 +114,7 @@ def up(data: Path | None, host: str | None, port: int | None, ae_title: str | No
     from worker.supervisor import Supervisor  # noqa: PLC0415
 
     options = {"data": data, "host": host, "port": port, "ae_title": ae_title, "destination": destination}
-    configure_logging(read_settings(**options))
+    configure_logging(read_settings_of(environment(**options)))
     Supervisor(environment(**options)).run()
 
 
@@ -146,11 +146,15 @@ def run_celery(role: str, concurrency: int, variables: Mapping[str, str]) -> NoR
 
 
 def read_settings_of(variables: Mapping[str, str]) -> Settings:
-    """Check settings before another program is started with them."""
+    """Check settings and destinations before another program is started with them."""
+    from worker.destination_file import read_destinations  # noqa: PLC0415
+
     try:
-        return Settings.from_environment(variables)
+        settings = Settings.from_environment(variables)
+        read_destinations(settings)
     except SettingsError as error:
         raise click.ClickException(str(error)) from error
+    return settings
 
 
 for command in (

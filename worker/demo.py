@@ -111,6 +111,7 @@ def running_product(base: Path, destination: Peer, output: Path, environment: Ma
         "CSPINE_MIN_FREE_BYTES": "256MiB",
     }
     foreign = {"CSPINE_DATABASE_URL", "CSPINE_BROKER_URL", "CSPINE_DATABASE_URL_FILE", "CSPINE_BROKER_URL_FILE"}
+    foreign.add("CSPINE_DESTINATIONS_FILE")
     inherited = {name: value for name, value in environment.items() if name not in foreign}
     log_path = output / "demo.log"
     with log_path.open("wb") as log:

@@ -144,15 +144,13 @@ class _Table:
                 files[key] = _file(self._folder, value)
             except ValueError as error:
                 self._wrong(f"tls.{key}", str(error))
-        if "trusted" not in table:
-            self._wrong("tls.trusted", "name the file with the certificates (PEM) that the destination's is checked by")
         if ("certificate" in table) != ("key" in table):
             self._wrong("tls.certificate", "give certificate and key together, or neither")
         return self._usable(files) if len(self.problems) == problems else None
 
     def _usable(self, files: Mapping[str, Path]) -> TlsFiles | None:
         """The files, tried out: what is no certificate is told at the start and not by the first delivery."""
-        chosen = TlsFiles(files["trusted"], files.get("certificate"), files.get("key"))
+        chosen = TlsFiles(files.get("trusted"), files.get("certificate"), files.get("key"))
         try:
             client_context(chosen)
         except UnusableTlsFiles as error:

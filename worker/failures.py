@@ -187,12 +187,14 @@ FINER: Mapping[str, FailureCode] = {
     "READING_MEMORY": FailureCode.READING_ABORTED,
     "READING_TIMEOUT": FailureCode.READING_ABORTED,
     "NO_PRESENTATION_CONTEXT": FailureCode.PEER,
+    "PEER_ANSWER": FailureCode.PEER,
     "PEER_REFUSED": FailureCode.PEER,
     "PEER_REJECTED": FailureCode.PEER,
     "PEER_SILENT": FailureCode.PEER,
     "PEER_TLS": FailureCode.PEER,
     "PEER_UNREACHABLE": FailureCode.PEER,
     "REPORT_REFUSED": FailureCode.PEER,
+    "STUDY_AMBIGUOUS": FailureCode.PATIENT_CONFLICT,
     "TLS_FILES": FailureCode.PEER,
 }
 """Codes of ``dicom_node`` that say more precisely what a code of the table means."""

@@ -1,4 +1,4 @@
-"""The listener process: SCP, spool and intake composed; receives until SIGTERM, then drains."""
+"""The listener process: SCP, spool, intake and commitment reports composed; receives until SIGTERM, then drains."""
 
 import logging
 import signal
@@ -8,6 +8,7 @@ from types import FrameType
 from dicom_node.node import AETitle
 from dicom_node.scp import ScpConfig, StorageSCP
 from dicom_node.spool import Spool
+from worker.commitments import CommitmentReports
 from worker.database import Database, GroupCommitWriter, migrate
 from worker.errors import StartupError
 from worker.intake import Intake
@@ -38,7 +39,7 @@ def run_listener(settings: Settings) -> None:
     spool = Spool(settings.spool_dir, min_free_bytes=settings.min_free_bytes)
     intake = Intake(writer)
     logger.info("adopted %d instances that had no record", intake.adopt(spool))
-    scp = StorageSCP(scp_config(settings), spool, intake)
+    scp = StorageSCP(scp_config(settings), spool, intake, CommitmentReports(writer.write))
     try:
         scp.start()
         logger.info("listening as %s on %s port %d", settings.ae_title, settings.host, scp.port)

@@ -6,7 +6,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.node import Device
+from dicom_node.profiles import PROFILES, Profile
 from dicom_node.reading import ReadingLimits, StudyReading, read_study
-from dicom_node.results import ResultContext, ResultObject, build_results
+from dicom_node.result_context import ResultContext, ResultObject, SupersededResult
+from dicom_node.results import build_results
 from model.bundle import Bundle
 from model.findings import StudyFindings
 
@@ -54,13 +56,14 @@ class VolumePredictor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AnalysisTools:
-    """What every analysis of one process shares."""
+    """What every analysis of one process shares; results are built for all of ``profiles``."""
 
     predictor: VolumePredictor
     bundle: Bundle
     device: Device
     limits: ReadingLimits
     now: Callable[[], datetime]
+    profiles: tuple[Profile, ...] = (PROFILES["default"],)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,14 @@ class Stages:
         self.seconds[name] = round(time.perf_counter() - started, 3)
 
 
-def analyze_files(paths: Sequence[Path], scratch: Path, tools: AnalysisTools, stages: Stages) -> Analysis:
-    """Analyze the study that these files hold.
+def analyze_files(
+    paths: Sequence[Path],
+    scratch: Path,
+    tools: AnalysisTools,
+    stages: Stages,
+    supersedes: tuple[SupersededResult, ...] = (),
+) -> Analysis:
+    """Analyze the study that these files hold; ``supersedes`` are the reports of the version before this one.
 
     Raises ``Ineligible`` when there is nothing for this product in them, ``UnusableSeries`` or ``ReadingAborted`` when
     the chosen series cannot be read, ``PredictorOutOfMemory`` (transient) when the accelerator is too small at present.
@@ -120,9 +129,20 @@ def analyze_files(paths: Sequence[Path], scratch: Path, tools: AnalysisTools, st
             analyzed_at=analyzed_at,
             lesions=_brought_home(prediction.lesions, reading),
             activation=_brought_home(prediction.activation, reading),
+            supersedes=supersedes,
         )
-        results = build_results(context)
+        results = _built(context, tools.profiles)
     return Analysis(reading, prediction, findings, results, analyzed_at, stages.seconds)
+
+
+def _built(context: ResultContext, profiles: Sequence[Profile]) -> tuple[ResultObject, ...]:
+    """The results; a version that was made before is not said to supersede itself."""
+    results = build_results(context, profiles)
+    own = {str(result.dataset.SOPInstanceUID) for result in results}
+    others = tuple(earlier for earlier in context.supersedes if earlier.sop_instance_uid not in own)
+    if others == context.supersedes:
+        return results
+    return build_results(replace(context, supersedes=others), profiles)
 
 
 def _brought_home(explanation: NDArray[np.uint8], reading: StudyReading) -> NDArray[np.uint8] | None:

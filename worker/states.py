@@ -125,6 +125,10 @@ ENDS = frozenset(
 """States that only a new instance, the operator or (from DELIVERED) an awaited confirmation leaves."""
 
 
+SERVED = frozenset({StudyState.SENDING, StudyState.DELIVERED})
+"""States in which a clerk may have something to do for a study."""
+
+
 def after(state: StudyState, cause: Cause) -> StudyState:
     """The state that follows ``state`` for ``cause``; raises ForbiddenMove where the table has no such move."""
     try:

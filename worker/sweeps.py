@@ -17,9 +17,18 @@ from worker import studies
 from worker.database import Database
 from worker.failures import Failure, FailureCode
 from worker.ports import Bell, BellUnavailable, Clock
-from worker.records import Study
+from worker.records import (
+    RETRACTION,
+    Commitment,
+    CommitmentState,
+    Delivery,
+    DeliveryState,
+    ResultObject,
+    Run,
+    Study,
+)
 from worker.settings import Settings
-from worker.states import Cause, StudyState
+from worker.states import SERVED, Cause, StudyState
 from worker.studies import Move, Position
 
 logger = logging.getLogger(__name__)
@@ -29,6 +38,14 @@ _LIMIT = 100
 
 _WINDOW = 64
 """Rows at the head of each queue that are rung: workers never lack a message, the broker never holds thousands."""
+
+
+RESTING = frozenset({StudyState.SKIPPED, StudyState.DELIVERED, StudyState.CONFIRMED, StudyState.FAILED})
+"""States from which a study goes back to SENDING for a retraction alone."""
+
+
+BARRING = frozenset({*studies.VOIDING, FailureCode.NO_DESTINATION, FailureCode.POISON})
+"""Failures that would meet a retraction as well: the operator comes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +72,8 @@ class Sweeps:
         """Run every sweep once."""
         completed = self.complete_quiet()
         requeued, poisoned = self.expire_leases()
+        self.resume_retractions()
+        self.wake_reported()
         rung, bell_answers = self.ring()
         report = SweepReport(completed, requeued, poisoned, rung, bell_answers)
         if report != SweepReport():
@@ -93,6 +112,35 @@ class Sweeps:
                 studies.transition(session, _position(row), move)
         return len(rows) - poisoned, poisoned
 
+    def resume_retractions(self) -> int:
+        """To SENDING where a Key Object that withdraws results is due and nothing else moves the study; how many."""
+        due = (
+            select(Run.study_id)
+            .join(Run.results)
+            .join(ResultObject.deliveries)
+            .where(ResultObject.kind == RETRACTION, Delivery.state == DeliveryState.PENDING)
+        )
+        now = self._clock()
+        mendable = or_(Study.failure_code.is_(None), Study.failure_code.not_in(BARRING))
+        with self._database.transaction() as session:
+            rows = _lock(session, and_(Study.state.in_(RESTING), mendable, Study.id.in_(due)))
+            for row in rows:
+                studies.transition(session, _position(row), Move(Cause.RETRACTED, now, "a retraction is to be sent"))
+        return len(rows)
+
+    def wake_reported(self) -> int:
+        """End the pause of studies whose destination reported on their storage commitment; how many."""
+        reported = select(Commitment.study_id).where(Commitment.state == CommitmentState.REPORTED)
+        now = self._clock()
+        statement = (
+            update(Study)
+            .where(Study.state.in_(SERVED), Study.lease_token.is_(None), Study.not_before > now, Study.id.in_(reported))
+            .values(not_before=now, dispatched_at=None)
+            .execution_options(synchronize_session=False)
+        )
+        with self._database.transaction() as session:
+            return session.connection().execute(statement).rowcount
+
     def ring(self) -> tuple[int, bool]:
         """Ring for the studies at the head of both queues; returns how many, and whether the bell answered.
 
@@ -102,6 +150,7 @@ class Sweeps:
         for state, ring in (
             (StudyState.QUEUED, self._bell.ring_analysis),
             (StudyState.SENDING, self._bell.ring_delivery),
+            (StudyState.DELIVERED, self._bell.ring_delivery),
         ):
             for position in self._due(state):
                 try:
@@ -117,12 +166,15 @@ class Sweeps:
         """The studies at the head of the queue that were not rung for lately."""
         now = self._clock()
         lately = now - timedelta(seconds=self._settings.ring_again_seconds)
+        paused = or_(Study.not_before.is_(None), Study.not_before <= now)
+        if state is StudyState.DELIVERED:  # without a pause there is nothing to confirm
+            paused = Study.not_before <= now
         ready = (
             select(Study.id, Study.state, Study.generation, Study.lease_token, Study.dispatched_at)
             .where(
                 Study.state == state,
                 Study.lease_token.is_(None),
-                or_(Study.not_before.is_(None), Study.not_before <= now),
+                paused,
             )
             .order_by(Study.priority.desc(), Study.created_at, Study.id)
             .limit(_WINDOW)

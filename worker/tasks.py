@@ -12,8 +12,11 @@ from celery.signals import worker_process_init
 from worker.analysis import StudyAnalyzer
 from worker.app import app, settings
 from worker.bell import CeleryBell
+from worker.commitments import reports_into
 from worker.database import Database
 from worker.delivery import StudyDelivery
+from worker.destination_file import read_destinations
+from worker.links import LinkMaker
 from worker.queues import ANALYZE_STUDY, DELIVER_STUDY
 from worker.storage import ResultStore
 from worker.tools import build_tools
@@ -57,9 +60,12 @@ def analyzer() -> StudyAnalyzer:
 @cache
 def delivery() -> StudyDelivery:
     """The services of a clerk's child, built once."""
+    database = Database.open(settings.effective_database_url)
     return StudyDelivery(
         settings=settings,
-        database=Database.open(settings.effective_database_url),
+        destinations=read_destinations(settings),
+        links=LinkMaker(settings.ae_title, reports_into(database)),
+        database=database,
         results=ResultStore(settings.results_dir),
         clock=_now,
     )

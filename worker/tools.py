@@ -6,6 +6,8 @@ from datetime import datetime
 
 from dicom_node.reading import ReadingLimits
 from model.bundle import load_bundle
+from worker.destination_file import read_destinations
+from worker.destinations import profiles_of
 from worker.devices import device_of
 from worker.pipeline import AnalysisTools
 from worker.settings import Settings
@@ -35,4 +37,5 @@ def build_tools(settings: Settings) -> AnalysisTools:
         device=device_of(settings),
         limits=limits,
         now=lambda: datetime.now().astimezone(),  # the site's local time, as the scanner's objects have it
+        profiles=profiles_of(read_destinations(settings)),
     )

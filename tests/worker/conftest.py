@@ -80,6 +80,16 @@ def boxes_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def analyzed_template(tmp_path_factory: pytest.TempPathFactory, boxes_folder: Path) -> Path:
+    """The data folder of an installation whose one study waits to be sent (see ``scripted.analyzed``)."""
+    folder = tmp_path_factory.mktemp("analyzed") / "data"
+    with workplace(folder) as made:
+        made.receive(boxes_folder)
+        made.analyzer().analyze(*made.complete())
+    return folder
+
+
 @pytest.fixture
 def place(tmp_path: Path, boxes_folder: Path) -> Iterator[Workplace]:
     """An installation that has received the small study."""

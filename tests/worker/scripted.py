@@ -1,20 +1,28 @@
 """A study received for real, and the two parts of the way behind it that a test scripts: the network and the PACS."""
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.uid import Comprehensive3DSRStorage, EnhancedSRStorage, SecondaryCaptureImageStorage, SegmentationStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    EnhancedSRStorage,
+    KeyObjectSelectionDocumentStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 from pynetdicom import AE, evt
 from pynetdicom.dimse_primitives import C_STORE
 from sqlalchemy import select
 
+from dicom_node.commitment_report import STORAGE_COMMITMENT
 from dicom_node.node import AETitle, Peer
 from dicom_node.reading import ReadingLimits
 from dicom_node.scp import ScpConfig, StorageSCP
@@ -22,13 +30,18 @@ from dicom_node.scu import send
 from dicom_node.spool import Spool
 from model.bundle import Bundle
 from model.findings import StudyFindings, Vertebra, VertebraFinding
+from tests.dicom_node.commitment_scp import CommitmentScp
 from training.phantom_series import SeriesOptions, write_series
 from worker import studies
 from worker.analysis import StudyAnalyzer
+from worker.commitments import reports_into
 from worker.database import Database, GroupCommitWriter, migrate
 from worker.delivery import StudyDelivery
+from worker.destination_file import read_destinations
+from worker.destinations import Destination
 from worker.devices import device_of
 from worker.intake import Intake
+from worker.links import LinkMaker, Links
 from worker.pipeline import AnalysisTools
 from worker.queries import StudyView, find_study
 from worker.records import Study
@@ -39,7 +52,13 @@ from worker.studies import Move
 
 SPACING_MM = (2.0, 1.5, 1.5)
 VERIFICATION = "1.2.840.10008.1.1"
-RESULT_CLASSES = (SegmentationStorage, Comprehensive3DSRStorage, EnhancedSRStorage, SecondaryCaptureImageStorage)
+RESULT_CLASSES = (
+    SegmentationStorage,
+    Comprehensive3DSRStorage,
+    EnhancedSRStorage,
+    SecondaryCaptureImageStorage,
+    KeyObjectSelectionDocumentStorage,
+)
 
 
 def boxes() -> NDArray[np.int16]:
@@ -106,16 +125,25 @@ class RecordsRings:
 
 
 class ScriptedPacs:
-    """A storage SCP that answers each SOP class with a scripted status and keeps what it accepted."""
+    """A storage SCP that answers each SOP class with a scripted status and keeps what it accepted.
 
-    def __init__(self, statuses: Mapping[str, int] | None = None) -> None:
+    ``received`` lists every acceptance, ``held`` the bytes of each instance (more than one: it changed under its UID).
+    With a ``commitment`` it is asked for storage commitment as well.
+    """
+
+    def __init__(self, statuses: Mapping[str, int] | None = None, commitment: CommitmentScp | None = None) -> None:
         self.statuses = dict(statuses or {})
         self.received: list[str] = []
+        self.held: dict[str, set[bytes]] = {}
         self._lock = threading.Lock()
         entity = AE(ae_title="PACS")
         for sop_class in (VERIFICATION, *RESULT_CLASSES):
             entity.add_supported_context(sop_class)
-        self._server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)])
+        handlers: list[evt.EventHandlerType] = [(evt.EVT_C_STORE, self._store)]
+        if commitment is not None:
+            entity.add_supported_context(STORAGE_COMMITMENT)
+            handlers += [(evt.EVT_N_ACTION, commitment.on_action), (evt.EVT_ESTABLISHED, commitment.on_established)]
+        self._server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
         assert self._server is not None
         self.peer = Peer(AETitle("PACS"), "127.0.0.1", self._server.server_address[1])
 
@@ -130,7 +158,9 @@ class ScriptedPacs:
         status = self.statuses.get(str(request.AffectedSOPClassUID), 0x0000)
         with self._lock:
             if status == 0x0000:
-                self.received.append(str(request.AffectedSOPInstanceUID))
+                uid = str(request.AffectedSOPInstanceUID)
+                self.received.append(uid)
+                self.held.setdefault(uid, set()).add(event.encoded_dataset(include_meta=False))
         return status
 
 
@@ -174,10 +204,15 @@ class Workplace:
         results = ResultStore(self.settings.results_dir)
         return StudyAnalyzer(self.settings, self.database, results, tools, self.bell, self.clock)
 
-    def delivery(self, settings: Settings | None = None) -> StudyDelivery:
-        """The body of the delivery task."""
+    def delivery(self, destinations: Sequence[Destination] | None = None, links: Links | None = None) -> StudyDelivery:
+        """The body of the delivery task, to the destinations of the settings unless others are given."""
         return StudyDelivery(
-            settings or self.settings, self.database, ResultStore(self.settings.results_dir), self.clock
+            settings=self.settings,
+            destinations=read_destinations(self.settings) if destinations is None else destinations,
+            links=links or LinkMaker(self.settings.ae_title, reports_into(self.database)),
+            database=self.database,
+            results=ResultStore(self.settings.results_dir),
+            clock=self.clock,
         )
 
     def view(self) -> StudyView:
@@ -187,6 +222,22 @@ class Workplace:
         view = find_study(self.database, uid)
         assert view is not None
         return view
+
+    def deliver(self, destinations: Sequence[Destination] | None = None, links: Links | None = None) -> StudyState:
+        """Look at the one study as a clerk does; return its state then."""
+        self.delivery(destinations, links).deliver(*self.position())
+        return self.state()
+
+    def position(self) -> tuple[int, int]:
+        """The one study's key and generation."""
+        with self.database.reading() as session:
+            row = session.scalars(select(Study)).one()
+        return row.id, row.generation
+
+    def advance(self, seconds: float) -> None:
+        """Let the clock be that much later from now on, and stand still."""
+        later = self.clock() + timedelta(seconds=seconds)
+        self.clock = lambda: later
 
     def state(self) -> StudyState:
         """The one study's state."""
@@ -200,6 +251,15 @@ class FakeBundle:
     name: str = "boxes"
     version: str = "1"
     sha256: str = "0" * 64
+
+
+@contextmanager
+def analyzed(template: Path, folder: Path, destination: Peer | None = None) -> Iterator[Workplace]:
+    """An installation with a study that waits to be sent, copied from ``template``."""
+    shutil.copytree(template, folder)
+    with workplace(folder, destination) as made:
+        made.bell.deliveries.append((1, 1))
+        yield made
 
 
 @contextmanager

@@ -106,7 +106,7 @@ WEB = 'name = "a"\nurl = "https://h/dicom-web"\n'
         (PEER + "recconcile = true", "recconcile", "did you mean reconcile"),
         (PEER + 'token_file = "token"', "token_file", "DICOMweb"),
         (PEER + 'tls = { trusted = "nowhere.pem" }', "tls.trusted", "nowhere.pem cannot be read"),
-        (PEER + "tls = {}", "tls.trusted", "name the file"),
+        (PEER + 'tls = { key = "own.key" }', "tls.certificate", "together"),
         (PEER + 'tls = { trusted = "ca.pem", certificate = "own.pem" }', "tls.certificate", "together"),
         (PEER + 'tls = { trusted = "ca.pem", verify = false }', "tls.verify", "is not a key"),
         (PEER + "tls = true", "tls", "a table"),
