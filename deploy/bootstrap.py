@@ -38,7 +38,10 @@ PEERS = {
     "strace": ("strace",),
     "gcc": ("cc",),
     "libc6-dev": ("/usr/include/stdio.h",),
+    "openssl": ("openssl",),
     "procps": ("ps",),
+    "chromium-headless-shell": ("/usr/lib/chromium/chromium-headless-shell",),
+    "npm": ("npm",),
 }
 """Debian package -> where to see that it is there: programs on the PATH, or path patterns; one of them is enough."""
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -27,16 +28,23 @@ DEBIAN_PACKAGES: Mapping[str, str] = {
     "echoscu": "dcmtk",
     "storescu": "dcmtk",
     "storescp": "dcmtk",
+    "openssl": "openssl",
     "strace": "strace",
     "cc": "gcc libc6-dev",
+    "chromium-headless-shell": "chromium-headless-shell",
+    "npm": "npm",
 }
 SHIM_SOURCE = Path(__file__).parent / "bind_loopback.c"
 
 
-def missing(program: str) -> None:
+def missing(program: str) -> NoReturn:
     """End the test for want of a peer: a skip that says what to install, but a failure where ``CI`` is true."""
     package = DEBIAN_PACKAGES.get(program, program)
-    reason = f"{program} is not installed; on Debian or Ubuntu: apt-get install {package}"
+    unavailable(f"{program} is not installed; on Debian or Ubuntu: apt-get install {package}")
+
+
+def unavailable(reason: str) -> NoReturn:
+    """End the test for want of what it needs: a skip with the reason, but a failure where ``CI`` is true."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
@@ -55,7 +63,6 @@ def require(program: str) -> Path:
         if candidate.is_file() and os.access(candidate, os.X_OK) and candidate.read_bytes()[:2] != b"#!":
             return candidate
     missing(program)
-    raise AssertionError
 
 
 def require_file(path: Path) -> Path:
