@@ -73,6 +73,7 @@ class MessageAssembly(DIMSEServiceProvider):
             self._violated = True
             LOGGER.warning("association %s aborted: %s", self.association_id, error)
             self.dul.event_queue.put("Evt19")  # unrecognized or invalid PDU (PS3.8 9.2.2): abort
+            self.msg_queue.put((None, None))  # wakes whoever waits for a message, as pynetdicom does on other aborts
 
     def _fragment(self, context_id: int, data: bytes) -> None:
         if not data:

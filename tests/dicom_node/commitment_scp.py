@@ -13,6 +13,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from dicom_node.commitment_report import STORAGE_COMMITMENT_INSTANCE
 from dicom_node.node import Peer
+from tests.dicom_node.scripted_scp import scp_of
 
 
 class Way(Enum):
@@ -116,11 +117,5 @@ def commitment_scp(way: Way, **options) -> Iterator[CommitmentScp]:
         (evt.EVT_N_ACTION, scp.on_action),
         (evt.EVT_ESTABLISHED, scp.on_established),
     ]
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
-    scp.peer = Peer("PACS", "127.0.0.1", server.server_address[1])
-    try:
+    with scp_of(entity, *handlers) as scp.peer:
         yield scp
-    finally:
-        server.shutdown()
-        for association in server.active_associations:
-            association.abort()

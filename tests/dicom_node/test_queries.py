@@ -15,10 +15,10 @@ from pynetdicom.sop_class import Verification
 from dicom_node import queries
 from dicom_node.association import NoContextAccepted, ScuTimeouts
 from dicom_node.errors import PeerError
-from dicom_node.node import Peer
 from dicom_node.queries import STUDY_ROOT_FIND, instances_there, study_attributes
 from dicom_node.responses import MAX_ANSWER_BYTES
 from dicom_node.study_attributes import STUDY_KEYWORDS, AmbiguousStudy, StudyAttributes
+from tests.dicom_node.scripted_scp import scp_of
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 SHORT = ScuTimeouts(connection=2.0, acse=2.0, dimse=2.0)
@@ -56,13 +56,8 @@ def find_scp(on_find, syntax=ExplicitVRLittleEndian):
 
     entity = AE(ae_title="PACS")
     entity.add_supported_context(StudyRootFind, syntax)
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_FIND, handler)])
-    try:
-        yield Peer("PACS", "127.0.0.1", server.server_address[1]), asked
-    finally:
-        server.shutdown()
-        for association in server.active_associations:
-            association.abort()
+    with scp_of(entity, (evt.EVT_C_FIND, handler)) as peer:
+        yield peer, asked
 
 
 def answering(*answers):
@@ -128,12 +123,8 @@ def test_a_failed_query_is_permanent_or_transient(status, permanent):
 def test_a_peer_without_queries_says_so():
     entity = AE(ae_title="PACS")
     entity.add_supported_context(Verification)
-    server = entity.start_server(("127.0.0.1", 0), block=False)
-    try:
-        with pytest.raises(NoContextAccepted):
-            study_attributes(STUDY, Peer("PACS", "127.0.0.1", server.server_address[1]), "CSPINE", SHORT)
-    finally:
-        server.shutdown()
+    with scp_of(entity) as peer, pytest.raises(NoContextAccepted):
+        study_attributes(STUDY, peer, "CSPINE", SHORT)
 
 
 def sends_raw(*identifiers):

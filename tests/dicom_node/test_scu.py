@@ -26,6 +26,7 @@ from dicom_node.errors import PeerError
 from dicom_node.node import Peer
 from dicom_node.scu import ScuTimeouts, echo, send
 from tests.dicom_node.listening import listening
+from tests.dicom_node.scripted_scp import scp_of
 from tests.dicom_node.tiny_ct import encode_data_set, make_ct, write_ct
 
 SHORT = ScuTimeouts(connection=2.0, acse=2.0, dimse=2.0)
@@ -39,13 +40,8 @@ def scripted_scp(on_store=lambda _: 0x0000, syntaxes=(ExplicitVRLittleEndian,), 
     entity.add_supported_context(SegmentationStorage, list(syntaxes))
     entity.add_supported_context(Verification)
     bound = [(evt.EVT_C_STORE, on_store), *((getattr(evt, name), handler) for name, handler in handlers.items())]
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=bound)
-    try:
-        yield Peer("PACS", "127.0.0.1", server.server_address[1])
-    finally:
-        server.shutdown()
-        for association in server.active_associations:
-            association.abort()
+    with scp_of(entity, *bound) as peer:
+        yield peer
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from dicom_node.requestor_socket import RequestorSocket
 from dicom_node.scu import ScuTimeouts, echo, send
 from dicom_node.tls import TlsFiles, UnusableTlsFiles, client_context
 from tests.certificates import make_certificates
+from tests.dicom_node.scripted_scp import scp_of
 from tests.dicom_node.tiny_ct import encode_data_set, make_ct, write_ct
 from tests.processes import require
 
@@ -60,12 +61,8 @@ def tls_scp(context, received=None):
         received.append(event.request.DataSet.getvalue())
         return 0x0000
 
-    handlers = [(evt.EVT_C_STORE, on_store)]
-    server = entity.start_server(("127.0.0.1", 0), block=False, ssl_context=context, evt_handlers=handlers)
-    try:
-        yield Peer("PACS", "127.0.0.1", server.server_address[1])
-    finally:
-        server.shutdown()
+    with scp_of(entity, (evt.EVT_C_STORE, on_store), ssl_context=context) as peer:
+        yield peer
 
 
 @contextmanager
