@@ -32,6 +32,7 @@ _TABLE = """
 00081032 SQ ProcedureCodeSequence
 0008103E LO SeriesDescription
 00081090 LO ManufacturerModelName
+00081115 SQ ReferencedSeriesSequence
 00081150 UI ReferencedSOPClassUID
 00081155 UI ReferencedSOPInstanceUID
 00081195 UI TransactionUID
@@ -81,6 +82,26 @@ _TABLE = """
 00281053 DS RescaleSlope
 00281054 LO RescaleType
 00289110 SQ PixelMeasuresSequence
+0040A040 CS ValueType
+0040A043 SQ ConceptNameCodeSequence
+0040A124 UI UID
+0040A160 UT TextValue
+0040A168 SQ ConceptCodeSequence
+0040A360 SQ PredecessorDocumentsSequence
+0040A375 SQ CurrentRequestedProcedureEvidenceSequence
+0040A385 SQ PertinentOtherEvidenceSequence
+0040A493 CS VerificationFlag
+0040A525 SQ IdenticalDocumentsSequence
+0040A730 SQ ContentSequence
+00620001 CS SegmentationType
+00620002 SQ SegmentSequence
+00620004 US SegmentNumber
+00620005 LO SegmentLabel
+0062000A SQ SegmentIdentificationSequence
+0062000B US ReferencedSegmentNumber
+0062000E US MaximumFractionalValue
+0062000F SQ SegmentedPropertyTypeCodeSequence
+00620021 UI TrackingUID
 52009229 SQ SharedFunctionalGroupsSequence
 52009230 SQ PerFrameFunctionalGroupsSequence
 """

@@ -12,6 +12,9 @@ from dicom_node import implementation
 PRODUCT_NAMESPACE = uuid.UUID("6f5b8e0e-37c4-5f0a-9a55-0d6c7b6c3f11")
 """The UUID namespace of every UID that this product derives; changing it makes new UIDs for old results."""
 
+MANUFACTURER = "cspine"
+"""Manufacturer (0008,0070) of every result: an object of ours that another one edited has another."""
+
 IMPLEMENTATION_CLASS_UID = UID(implementation.CLASS_UID)
 IMPLEMENTATION_VERSION_NAME = implementation.VERSION_NAME
 
@@ -88,4 +91,4 @@ class Device:
     @classmethod
     def create(cls, software_version: str, serial: str) -> Self:
         """Return this product's device; its UID follows from the serial number of the installation alone."""
-        return cls("cspine", "cspine", software_version, deterministic_uid("device", serial), serial)
+        return cls(MANUFACTURER, "cspine", software_version, deterministic_uid("device", serial), serial)

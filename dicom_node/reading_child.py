@@ -4,12 +4,9 @@ It reads one request as JSON from standard input, limits itself before it opens 
 and the voxels in the scratch folder. However it dies, the parent says so in a sentence (see `dicom_node.reading`).
 """
 
-import ctypes
 import errno
 import json
 import os
-import resource
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from dicom_node.allowed_attributes import COMMON_ATTRIBUTES, FRAME_ATTRIBUTES, NESTED_ATTRIBUTES
+from dicom_node.child_process import limit_process, unexpected
 from dicom_node.errors import DicomNodeError, Ineligible, OutOfResources, ReadingAborted, UnusableSeries
 from dicom_node.frames import Frame, numbers, text
 from dicom_node.hu_scale import HUScale, judge
@@ -37,8 +35,6 @@ from dicom_node.selection import Selection, SeriesVerdict, choose
 from dicom_node.stacks import PlacedStack
 from dicom_node.study_files import Stack, StudyFiles, check_identity, read_files, stacks_of
 from model.findings import Limitation
-
-_PR_SET_PDEATHSIG = 1
 
 
 class Reading:
@@ -158,16 +154,8 @@ def frame_headers(frames: Sequence[Frame]) -> tuple[Header, ...]:
 
 
 def limit_resources(limits: ReadingLimits) -> None:
-    """Bind this process to its limits, without core files, and to its parent's life (Linux)."""
-    for kind, value in (
-        (resource.RLIMIT_AS, limits.address_space_bytes),
-        (resource.RLIMIT_CPU, limits.cpu_seconds),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 4 * limits.voxels + (1 << 30)),
-    ):
-        resource.setrlimit(kind, (value, value))
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    """Bind this process to its limits."""
+    limit_process(limits.address_space_bytes, limits.cpu_seconds, 4 * limits.voxels + (1 << 30))
 
 
 def answer(request: ReadingRequest) -> dict[str, Any]:
@@ -194,10 +182,8 @@ def main() -> None:
     path = Path(request.scratch) / ANSWER_NAME
 
     def say_how_it_ended(kind: type[BaseException], _: BaseException, __: TracebackType | None) -> None:
-        """The name of what ended the process; its text may hold a patient's data and is not told."""
-        name = "".join(character for character in kind.__name__ if character.isalnum())
-        death = ReadingAborted(f"The reading process ended on an unexpected error ({name}).")
-        path.write_text(json.dumps(error_answer(death, (), ())), "utf-8")
+        """The name of what ended the process."""
+        path.write_text(json.dumps(error_answer(unexpected(kind), (), ())), "utf-8")
 
     sys.excepthook = say_how_it_ended
     path.write_text(json.dumps(answer(request)), "utf-8")
