@@ -164,6 +164,7 @@ for command in (
     cli_studies.studies,
     cli_studies.study,
     cli_studies.retry,
+    cli_studies.retract,
 ):
     main.add_command(command)
 

@@ -1,4 +1,4 @@
-"""The commands that look at studies and speak to peers: analyze, send, echo, studies, study, retry."""
+"""The commands that look at studies and speak to peers: analyze, send, echo, studies, study, retry, retract."""
 
 import json
 import sys
@@ -114,6 +114,39 @@ def retry(uid: str, data: Path | None) -> None:
     with open_database(read_settings(data=data)) as database:
         state = retry_study(database, uid, datetime.now(UTC))
     click.echo(f"the study waits again ({state}); the next sweep rings a worker")
+
+
+@click.command()
+@click.argument("uid")
+@with_options("data", "ae_title")
+@click.option(
+    "--reason",
+    type=click.Choice(["quality", "patient-safety"]),
+    default="quality",
+    show_default=True,
+    help="Why: wrong or of no use; or it must not be seen again, for example because it is another patient's.",
+)
+@explain_errors
+def retract(uid: str, data: Path | None, ae_title: str | None, reason: str) -> None:
+    """Withdraw a wrong result: UID is its study (every version) or one of its SOP instances.
+
+    It is never sent again, and every destination that may have it gets a Key Object "rejected".
+    """
+    from dicom_node.retraction import RejectionReason  # noqa: PLC0415
+    from worker.devices import device_of  # noqa: PLC0415
+    from worker.queries import open_database  # noqa: PLC0415
+    from worker.retraction import Retraction  # noqa: PLC0415
+    from worker.storage import ResultStore  # noqa: PLC0415
+
+    settings = read_settings(data=data, ae_title=ae_title)
+    store, now = ResultStore(settings.results_dir), datetime.now().astimezone()
+    with open_database(settings) as database:
+        done = Retraction(database, store, device_of(settings), now, RejectionReason(reason)).retract(uid)
+    click.echo(f"withdrawn: {done.versions} version(s), {done.objects} objects that may have left this machine")
+    if done.unreadable:
+        click.echo(f"{done.unreadable} stored objects cannot be read: reject them in the PACS by hand", err=True)
+    if done.destinations:
+        click.echo(f"a clerk sends the rejection to {', '.join(done.destinations)}")
 
 
 def parse_peer(text: str) -> Any:

@@ -106,6 +106,7 @@ TRANSITIONS: Mapping[tuple[StudyState, Cause], StudyState] = MappingProxyType(
         (_S.CONFIRMED, _C.RETRACTED): _S.SENDING,
         (_S.SKIPPED, _C.RETRACTED): _S.SENDING,
         (_S.FAILED, _C.RETRACTED): _S.SENDING,
+        (_S.WITHDRAWN, _C.RETRACTED): _S.SENDING,
         (_S.SENDING, _C.WITHDRAWN): _S.WITHDRAWN,
         # The operator decides.
         (_S.FAILED, _C.ANALYSIS_RETRIED): _S.QUEUED,

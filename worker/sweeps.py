@@ -28,7 +28,7 @@ from worker.records import (
     Study,
 )
 from worker.settings import Settings
-from worker.states import SERVED, Cause, StudyState
+from worker.states import ENDS, SERVED, Cause, StudyState
 from worker.studies import Move, Position
 
 logger = logging.getLogger(__name__)
@@ -38,10 +38,6 @@ _LIMIT = 100
 
 _WINDOW = 64
 """Rows at the head of each queue that are rung: workers never lack a message, the broker never holds thousands."""
-
-
-RESTING = frozenset({StudyState.SKIPPED, StudyState.DELIVERED, StudyState.CONFIRMED, StudyState.FAILED})
-"""States from which a study goes back to SENDING for a retraction alone."""
 
 
 BARRING = frozenset({*studies.VOIDING, FailureCode.NO_DESTINATION, FailureCode.POISON})
@@ -123,7 +119,7 @@ class Sweeps:
         now = self._clock()
         mendable = or_(Study.failure_code.is_(None), Study.failure_code.not_in(BARRING))
         with self._database.transaction() as session:
-            rows = _lock(session, and_(Study.state.in_(RESTING), mendable, Study.id.in_(due)))
+            rows = _lock(session, and_(Study.state.in_(ENDS), mendable, Study.id.in_(due)))
             for row in rows:
                 studies.transition(session, _position(row), Move(Cause.RETRACTED, now, "a retraction is to be sent"))
         return len(rows)

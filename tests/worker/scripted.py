@@ -1,6 +1,7 @@
 """A study received for real, and the two parts of the way behind it that a test scripts: the network and the PACS."""
 
 import shutil
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -139,7 +140,8 @@ class ScriptedPacs:
         entity = AE(ae_title="PACS")
         for sop_class in (VERIFICATION, *RESULT_CLASSES):
             entity.add_supported_context(sop_class)
-        handlers: list[evt.EventHandlerType] = [(evt.EVT_C_STORE, self._store)]
+        self._sockets: list[socket.socket] = []
+        handlers: list[evt.EventHandlerType] = [(evt.EVT_C_STORE, self._store), (evt.EVT_CONN_OPEN, self._remember)]
         if commitment is not None:
             entity.add_supported_context(STORAGE_COMMITMENT)
             handlers += [(evt.EVT_N_ACTION, commitment.on_action), (evt.EVT_ESTABLISHED, commitment.on_established)]
@@ -148,10 +150,17 @@ class ScriptedPacs:
         self.peer = Peer(AETitle("PACS"), "127.0.0.1", self._server.server_address[1])
 
     def stop(self) -> None:
-        """Stop listening; may be repeated."""
+        """Stop listening; may be repeated. pynetdicom leaves a socket open when its peer was the first to go."""
         server, self._server = self._server, None
         if server is not None:
             server.shutdown()
+            for association in server.active_associations:
+                association.abort()
+            for connection in self._sockets:
+                connection.close()
+
+    def _remember(self, event: evt.Event) -> None:
+        self._sockets.append(event.assoc.dul.socket.socket)
 
     def _store(self, event: evt.Event) -> int:
         request = cast("C_STORE", event.request)
@@ -164,6 +173,15 @@ class ScriptedPacs:
         return status
 
 
+@dataclass(frozen=True)
+class FakeBundle:
+    """The name and version that results carry."""
+
+    name: str = "boxes"
+    version: str = "1"
+    sha256: str = "0" * 64
+
+
 @dataclass
 class Workplace:
     """Database, spool, results and settings of one installation, without its processes."""
@@ -173,6 +191,7 @@ class Workplace:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     network: ReadsTheBoxes = field(default_factory=ReadsTheBoxes)
     bell: RecordsRings = field(default_factory=RecordsRings)
+    bundle: FakeBundle = field(default_factory=FakeBundle)
 
     def receive(self, folder: Path) -> None:
         """Receive the files of a folder by C-STORE into spool and records."""
@@ -199,7 +218,7 @@ class Workplace:
 
     def analyzer(self) -> StudyAnalyzer:
         """The body of the analysis task, with the scripted network."""
-        bundle = cast("Bundle", FakeBundle())
+        bundle = cast("Bundle", self.bundle)
         tools = AnalysisTools(self.network, bundle, device_of(self.settings), ReadingLimits(), self.clock)
         results = ResultStore(self.settings.results_dir)
         return StudyAnalyzer(self.settings, self.database, results, tools, self.bell, self.clock)
@@ -242,15 +261,6 @@ class Workplace:
     def state(self) -> StudyState:
         """The one study's state."""
         return self.view().state
-
-
-@dataclass(frozen=True)
-class FakeBundle:
-    """The name and version that results carry."""
-
-    name: str = "boxes"
-    version: str = "1"
-    sha256: str = "0" * 64
 
 
 @contextmanager

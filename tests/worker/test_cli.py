@@ -8,12 +8,26 @@ import pytest
 from click.testing import CliRunner, Result
 
 from model.errors import UnusableVolume
-from tests.worker.scripted import ScriptedPacs, Workplace
+from tests.worker.scripted import ScriptedPacs, Workplace, analyzed
 from worker.cli import main
 from worker.command_line import explain_errors
 from worker.states import StudyState
 
-COMMANDS = ("analyze", "clerk", "demo", "doctor", "echo", "listen", "retry", "send", "studies", "study", "up", "work")
+COMMANDS = (
+    "analyze",
+    "clerk",
+    "demo",
+    "doctor",
+    "echo",
+    "listen",
+    "retract",
+    "retry",
+    "send",
+    "studies",
+    "study",
+    "up",
+    "work",
+)
 
 
 def cspine(*arguments: object) -> Result:
@@ -64,6 +78,23 @@ def test_a_failed_study_is_retried_and_another_is_not(place: Workplace) -> None:
     assert "CSPINE_DESTINATION" in cspine("study", uid, *data).output
     assert "waits again (SENDING)" in cspine("retry", uid, *data).output
     assert place.state() is StudyState.SENDING
+
+
+def test_a_wrong_result_is_withdrawn_once(tmp_path: Path, analyzed_template: Path) -> None:
+    pacs = ScriptedPacs()
+    with analyzed(analyzed_template, tmp_path / "data", pacs.peer) as place:
+        place.deliver()
+        data = ("--data", place.settings.data_dir)
+        uid = place.view().results[0].sop_instance_uid
+        done = cspine("retract", uid, *data, "--reason", "patient-safety")
+        assert done.exit_code == 0
+        assert f"a clerk sends the rejection to {pacs.peer}" in done.output
+        again = cspine("retract", uid, *data)
+        assert again.exit_code == 1
+        assert "withdrawn already" in again.output
+        assert place.deliver() is StudyState.WITHDRAWN
+        assert "WITHDRAWN" in cspine("studies", *data).output
+    pacs.stop()
 
 
 def test_an_unknown_study_and_a_wrong_state_are_told_apart(place: Workplace) -> None:

@@ -29,6 +29,7 @@ def test_the_table_allows_exactly_the_documented_pairs_of_states():
         ("DELIVERED", "FAILED"),
         ("CONFIRMED", "SENDING"),
         ("SKIPPED", "SENDING"),
+        ("WITHDRAWN", "SENDING"),
         ("FAILED", "QUEUED"),
         ("FAILED", "SENDING"),
         ("SKIPPED", "QUEUED"),
@@ -66,8 +67,9 @@ def test_a_delivered_study_is_besides_left_for_its_confirmation_alone():
     }
 
 
-def test_a_withdrawn_result_is_never_sent_again():
-    assert {new for (old, _), new in TRANSITIONS.items() if old is S.WITHDRAWN} == {S.RECEIVING}
+def test_a_study_whose_results_are_withdrawn_sends_another_retraction_at_most():
+    leaving = {cause for (old, cause), new in TRANSITIONS.items() if old is S.WITHDRAWN and new is not S.RECEIVING}
+    assert leaving == {C.RETRACTED}
 
 
 @pytest.mark.parametrize("start", StudyState)
