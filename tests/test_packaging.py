@@ -173,6 +173,16 @@ def fake_python(path: Path, minor: int) -> str:
     return str(path)
 
 
+def test_a_package_that_the_distribution_lacks_does_not_stop_the_others(bootstrap: ModuleType, tmp_path: Path):
+    policy = tmp_path / "apt-cache"
+    policy.write_text('#!/bin/sh\ntest "$2" = npm && echo "npm:" && echo "  Candidate: 9.2.0"\n')
+    policy.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path))
+        assert bootstrap.has_candidate("npm")
+        assert not bootstrap.has_candidate("chromium-headless-shell")
+
+
 def test_the_set_up_says_which_python_it_needs(bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(bootstrap.sys, "executable", fake_python(tmp_path / "python3", 9))
