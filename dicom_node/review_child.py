@@ -90,8 +90,9 @@ def answer(request: ReviewRequest) -> dict[str, Any]:
 
 
 def error_answer(error: DicomNodeError) -> dict[str, Any]:
-    """An error as JSON values."""
-    return {"error": {"kind": type(error).__name__, "message": str(error)}}
+    """An error as JSON values: the reading was aborted, or else the object is invalid."""
+    kind = ReadingAborted if isinstance(error, ReadingAborted) else InvalidInstance
+    return {"error": {"kind": kind.__name__, "message": str(error)}}
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import click
 
-from worker import cli_studies
+from worker import cli_reviews, cli_studies
 from worker.command_line import NOTICE, echo_findings, environment, explain_errors, read_settings, with_options
 from worker.settings import Settings, SettingsError
 
@@ -165,6 +165,7 @@ for command in (
     cli_studies.study,
     cli_studies.retry,
     cli_studies.retract,
+    cli_reviews.reviews,
 ):
     main.add_command(command)
 

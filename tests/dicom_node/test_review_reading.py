@@ -137,9 +137,11 @@ def frame() -> Dataset:
     return group
 
 
+META = FileMeta(make_document().SOPClassUID, "2.25.1", "1.2.840.10008.1.2.1", "PACS")
 BROKEN = {
     "an empty file": (b"", "file"),
     "no DICOM": (b"x" * 1000, "DICOM file format"),
+    "a cut data set": (encode_file_meta(META) + encode_data_set(make_document())[:-1], "truncated"),
     "too deep a tree": (deep(40), "too deeply"),
     "too wide a tree": (wide(), "too many items"),
     "functional groups that are missing": (mask(NumberOfFrames=4), "functional groups"),

@@ -22,6 +22,7 @@ COMMANDS = (
     "listen",
     "retract",
     "retry",
+    "reviews",
     "send",
     "studies",
     "study",
