@@ -74,7 +74,7 @@ def explain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
 
         try:
             return command(*arguments, **options)
-        except (StartupError, DatabaseError, DicomNodeError, ModelError) as error:
+        except (StartupError, SettingsError, DatabaseError, DicomNodeError, ModelError) as error:
             raise click.ClickException(str(error)) from error
 
     return wrapper

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from pydicom.uid import generate_uid
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from dicom_node.commitment_report import CommitmentPort, ReceivedReport
@@ -108,6 +108,21 @@ def reported(session: Session, lease: Lease, destination: Destination) -> Sequen
         Commitment.state == CommitmentState.REPORTED,
     )
     return session.scalars(query.order_by(Commitment.id)).all()
+
+
+def pass_over(session: Session, study_id: int, confirming: Sequence[str]) -> None:
+    """Close what destinations reported that are not asked for confirmation any more: nobody concludes from it."""
+    statement = (
+        update(Commitment)
+        .where(
+            Commitment.study_id == study_id,
+            Commitment.state == CommitmentState.REPORTED,
+            Commitment.destination.not_in(confirming),
+        )
+        .values(state=CommitmentState.CONCLUDED)
+        .execution_options(synchronize_session=False)
+    )
+    session.execute(statement)
 
 
 def is_about(commitment: Commitment, row: Delivery) -> bool:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from dicom_node.errors import PeerError
 from dicom_node.scu import SendOutcome
-from worker import conclusion, outcomes, studies, tracking
+from worker import commitments, conclusion, outcomes, studies, tracking
 from worker.analysis import backoff_of
 from worker.confirmation import Confirmation
 from worker.database import Database
@@ -93,6 +93,8 @@ class StudyDelivery:
             for name in tracking.give_up_on_strangers(session, lease.study_id, self.destinations):
                 detail = f"{name} is not configured any more: it was not told that results are withdrawn"
                 studies.note(session, lease.position, NoteKind.RETRACTION, self.clock(), detail)
+            confirming = [destination.name for destination in self.destinations if destination.confirms]
+            commitments.pass_over(session, lease.study_id, confirming)
             tracks = self._tracks(session, lease)
         return sorted(tracks, key=lambda track: max((row.retries for row in track.rows), default=0))
 

@@ -25,7 +25,7 @@ def analyze_folder(folder: Path, output: Path, settings: Settings) -> dict[str, 
         analysis = analyze_files(files_below(folder), Path(scratch), tools, stages)
         output.mkdir(parents=True, exist_ok=True)
         for result in analysis.results:
-            (output / f"{result.kind.value}.dcm").write_bytes(encode(result.dataset))
+            (output / f"{result.variant}.dcm").write_bytes(encode(result.dataset))
         hu, spacing_mm = analysis.reading.series.to_standard()
         found = analysis.prediction
         volume = Volume(hu, found.labels, spacing_mm, found.lesions, found.activation)

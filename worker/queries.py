@@ -63,9 +63,14 @@ class EventView:
 
 @dataclass(frozen=True, slots=True)
 class ResultView:
-    """One result object and what each destination said about it."""
+    """One result object and what each destination said about it: name, state, and the last reason.
+
+    ``identity`` is not 0 where a PACS gave the study another patient or other attributes since the analysis.
+    """
 
     kind: str
+    variant: str
+    identity: int
     sop_instance_uid: str
     path: str
     size_bytes: int
@@ -127,7 +132,8 @@ class StudyView:
         lines += ["", "results"] if self.results else []
         for result in self.results:
             sent = "; ".join(f"{destination} {state}" for destination, state, _ in result.deliveries)
-            lines.append(f"  {result.kind:<13} {result.size_bytes:>10} bytes  {sent or 'not sent yet'}")
+            name = f"{result.variant}@{result.identity}" if result.identity else result.variant
+            lines.append(f"  {name:<17} {result.size_bytes:>10} bytes  {sent or 'not sent yet'}")
         return lines
 
     def as_json(self) -> dict[str, object]:
@@ -153,6 +159,8 @@ class StudyView:
             "results": [
                 {
                     "kind": result.kind,
+                    "variant": result.variant,
+                    "identity": result.identity,
                     "sop_instance_uid": result.sop_instance_uid,
                     "size_bytes": result.size_bytes,
                     "deliveries": [
@@ -274,5 +282,7 @@ def _results(session: Session, run: Run | None) -> tuple[ResultView, ...]:
     for row in session.scalars(select(ResultObject).where(ResultObject.run_id == run.id).order_by(ResultObject.id)):
         deliveries = session.scalars(select(Delivery).where(Delivery.result_object_id == row.id).order_by(Delivery.id))
         sent = tuple((delivery.destination, delivery.state.value, delivery.comment) for delivery in deliveries)
-        views.append(ResultView(row.kind, row.sop_instance_uid, row.path, row.size_bytes, sent))
+        views.append(
+            ResultView(row.kind, row.variant, row.identity, row.sop_instance_uid, row.path, row.size_bytes, sent)
+        )
     return tuple(views)

@@ -129,11 +129,12 @@ class ScriptedPacs:
     """A storage SCP that answers each SOP class with a scripted status and keeps what it accepted.
 
     ``received`` lists every acceptance, ``held`` the bytes of each instance (more than one: it changed under its UID).
-    With a ``commitment`` it is asked for storage commitment as well.
+    With a ``commitment`` it is asked for storage commitment as well. ``before_store`` may keep a sender waiting.
     """
 
     def __init__(self, statuses: Mapping[str, int] | None = None, commitment: CommitmentScp | None = None) -> None:
         self.statuses = dict(statuses or {})
+        self.before_store: Callable[[], None] = lambda: None
         self.received: list[str] = []
         self.held: dict[str, set[bytes]] = {}
         self._lock = threading.Lock()
@@ -163,6 +164,7 @@ class ScriptedPacs:
         self._sockets.append(event.assoc.dul.socket.socket)
 
     def _store(self, event: evt.Event) -> int:
+        self.before_store()
         request = cast("C_STORE", event.request)
         status = self.statuses.get(str(request.AffectedSOPClassUID), 0x0000)
         with self._lock:

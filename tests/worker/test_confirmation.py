@@ -295,3 +295,13 @@ def test_files_that_a_link_needs_and_that_are_gone_are_waited_for(place: Workpla
         assert place.deliver(to(pacs), no_files) is StudyState.SENDING
         place.advance(1)
         assert place.deliver(to(pacs), LinkMaker("CSPINE")) is StudyState.DELIVERED
+
+
+def test_a_report_of_a_destination_that_is_not_asked_any_more_wakes_a_study_once(place: Workplace) -> None:
+    with running(Way.NEVER) as (_, pacs):
+        down = Destination("down", peer=Peer.parse("GONE@127.0.0.1:9"))
+        place.deliver([*to(pacs), down])
+        reports_into(place.database).record_report(received(commitments(place)[0]))
+        assert sweep(place).deliveries == [place.position()]
+        assert place.deliver([Destination("pacs", peer=pacs.peer), down]) is StudyState.SENDING
+        assert sweep(place).deliveries == []
