@@ -116,18 +116,16 @@ class Retraction:
 
 def _runs(session: Session, uid: str) -> Sequence[Run]:
     """The versions that the UID names and that are not withdrawn; raises ``StartupError`` where there is none."""
-    query = (
-        select(Run)
+    named = (
+        select(ResultObject.run_id)
+        .join(ResultObject.run)
         .join(Study, Study.id == Run.study_id)
-        .join(ResultObject, ResultObject.run_id == Run.id)
         .where(
             ResultObject.kind != RETRACTION,
             or_(Study.study_instance_uid == uid, ResultObject.sop_instance_uid == uid),
         )
-        .order_by(Run.id)
-        .distinct()
     )
-    runs = session.scalars(query).all()
+    runs = session.scalars(select(Run).where(Run.id.in_(named)).order_by(Run.id)).all()
     if not runs:
         raise StartupError(f"{uid} is neither a study with results here nor one of them: see `cspine study UID --json`")
     standing = [run for run in runs if run.withdrawn_at is None]

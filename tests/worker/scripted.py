@@ -21,7 +21,7 @@ from pydicom.uid import (
 )
 from pynetdicom import AE, evt
 from pynetdicom.dimse_primitives import C_STORE
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from dicom_node.commitment_report import STORAGE_COMMITMENT
 from dicom_node.node import AETitle, Peer
@@ -45,7 +45,7 @@ from worker.intake import Intake
 from worker.links import LinkMaker, Links
 from worker.pipeline import AnalysisTools
 from worker.queries import StudyView, find_study
-from worker.records import Study
+from worker.records import Base, Study
 from worker.settings import Settings
 from worker.states import Cause, StudyState
 from worker.storage import ResultStore
@@ -274,10 +274,27 @@ def analyzed(template: Path, folder: Path, destination: Peer | None = None) -> I
         yield made
 
 
+def copy_records(source: Database, target: Database) -> None:
+    """Every row into an empty PostgreSQL database of the same schema, whose keys go on after them."""
+    with source.reading() as reading, target.transaction() as writing:
+        for table in Base.metadata.sorted_tables:
+            rows = [dict(row) for row in reading.execute(select(table)).mappings()]
+            if rows:
+                writing.execute(table.insert(), rows)
+                sequence = func.pg_get_serial_sequence(table.name, "id")
+                writing.execute(select(func.setval(sequence, max(row["id"] for row in rows))))
+
+
 @contextmanager
-def workplace(folder: Path, destination: Peer | None = None) -> Iterator[Workplace]:
+def workplace(folder: Path, destination: Peer | None = None, database_url: str | None = None) -> Iterator[Workplace]:
     """An installation in ``folder``."""
-    settings = Settings(data_dir=folder, destination=destination, retry_base_seconds=0.01, retry_max_seconds=0.02)
+    settings = Settings(
+        data_dir=folder,
+        destination=destination,
+        database_url=database_url,
+        retry_base_seconds=0.01,
+        retry_max_seconds=0.02,
+    )
     database = Database.open(settings.effective_database_url)
     migrate(database)
     try:

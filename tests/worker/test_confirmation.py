@@ -1,5 +1,6 @@
 """Storage commitment over real associations: reports that come at once, later, after a restart, partly, and never."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,17 +16,21 @@ from dicom_node.scp import ScpConfig, StorageSCP
 from dicom_node.spool import Spool
 from tests.dicom_node.commitment_scp import CommitmentScp, Way
 from tests.peers import wait_until
-from tests.worker.scripted import RecordsRings, ScriptedPacs, Workplace, analyzed
+from tests.worker.scripted import RecordsRings, ScriptedPacs, Workplace, analyzed, copy_records, workplace
 from worker import studies
 from worker.commitments import CommitmentReports, reports_into
 from worker.database import Database, GroupCommitWriter
 from worker.destinations import CommitmentMode, Destination
+from worker.devices import device_of
 from worker.intake import Intake
 from worker.links import DimseLink, LinkMaker
 from worker.records import Commitment, CommitmentState, Delivery, DeliveryState
+from worker.retraction import Retraction
 from worker.states import Cause, StudyState
+from worker.storage import ResultStore
 from worker.studies import Move
 from worker.sweeps import Sweeps
+from worker.versions import superseded
 
 WAIT_SECONDS = 600
 
@@ -305,3 +310,33 @@ def test_a_report_of_a_destination_that_is_not_asked_any_more_wakes_a_study_once
         assert sweep(place).deliveries == [place.position()]
         assert place.deliver([Destination("pacs", peer=pacs.peer), down]) is StudyState.SENDING
         assert sweep(place).deliveries == []
+
+
+@pytest.mark.peer
+def test_the_same_way_with_postgresql_to_confirmed_and_withdrawn(
+    tmp_path: Path, analyzed_template: Path, empty_postgresql: str
+) -> None:
+    shutil.copytree(analyzed_template, tmp_path / "data")
+    with (
+        running(Way.SAME_ASSOCIATION) as (commitment, pacs),
+        workplace(tmp_path / "data") as source,
+        workplace(tmp_path / "data", database_url=empty_postgresql) as place,
+    ):
+        copy_records(source.database, place.database)
+        place.advance(0)
+        commitment.missing = frozenset({place.view().results[3].sop_instance_uid})
+        assert place.deliver(to(pacs)) is StudyState.SENDING
+        commitment.missing = frozenset()
+        place.advance(1)
+        assert place.deliver(to(pacs)) is StudyState.CONFIRMED
+        store = ResultStore(place.settings.results_dir)
+        retraction = Retraction(place.database, store, device_of(place.settings), datetime.now(UTC))
+        assert retraction.retract(place.view().line.study_instance_uid).objects == 4
+        assert sweep(place).deliveries == [place.position()]
+        assert place.deliver(to(pacs)) is StudyState.WITHDRAWN
+        assert len(pacs.received) == 6
+        with place.database.transaction() as session:
+            position = studies.position_of(session, 1)
+            studies.transition(session, position, Move(Cause.LATE_INSTANCE, place.clock()))
+        with place.database.reading() as session:
+            assert superseded(session, store, 1) == ()
