@@ -9,7 +9,7 @@ from functools import cache
 
 from celery.signals import worker_process_init
 
-from worker.analysis import StudyAnalyzer
+from worker.analysis import StudyAnalyzer, backoff_of
 from worker.app import app, settings
 from worker.bell import CeleryBell
 from worker.commitments import reports_into
@@ -18,6 +18,7 @@ from worker.delivery import StudyDelivery
 from worker.destination_file import read_destinations
 from worker.links import LinkMaker
 from worker.queues import ANALYZE_STUDY, DELIVER_STUDY
+from worker.silence import Silences, SparingLinks
 from worker.storage import ResultStore
 from worker.tools import build_tools
 
@@ -64,7 +65,7 @@ def delivery() -> StudyDelivery:
     return StudyDelivery(
         settings=settings,
         destinations=read_destinations(settings),
-        links=LinkMaker(settings.ae_title, reports_into(database)),
+        links=SparingLinks(LinkMaker(settings.ae_title, reports_into(database)), Silences(_now, backoff_of(settings))),
         database=database,
         results=ResultStore(settings.results_dir),
         clock=_now,
