@@ -50,13 +50,18 @@ def level_regions(labels: NDArray[np.uint8]) -> Mapping[Vertebra, Region]:
     return regions
 
 
-def key_slices(labels: NDArray[np.uint8], lesions: NDArray[np.uint8] | None = None) -> Mapping[Vertebra, KeySlice]:
+def key_slices(
+    labels: NDArray[np.uint8],
+    lesions: NDArray[np.uint8] | None = None,
+    regions: Mapping[Vertebra, Region] | None = None,
+) -> Mapping[Vertebra, KeySlice]:
     """The key slice of every level with at least one voxel in ``labels`` (slice, row, column), from C1 downwards.
 
     ``lesions`` holds the fractures' voxels with the numbers of their levels; what is not in ``labels`` does not count.
+    ``regions`` are those of the levels, if they are known.
     """
     found = {}
-    for level, region in level_regions(labels).items():
+    for level, region in (level_regions(labels) if regions is None else regions).items():
         index = key_index(labels, region, level, lesions)
         mask = labels[index, region[1], region[2]] == level
         offset = np.array([region[2].start, region[1].start], dtype=np.float32)
@@ -85,6 +90,15 @@ def outer_outline(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
 
 def outlines(mask: NDArray[np.bool_]) -> tuple[NDArray[np.float32], ...]:
     """All outlines of a mask (row, column), of components and of their holes, each a closed polyline."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if rows.size == 0:
+        return ()
+    top, left = int(rows[0]), int(columns[0])
+    return _outlines(mask[top : rows[-1] + 1, left : columns[-1] + 1], np.array([left, top], dtype=np.float32))
+
+
+def _outlines(mask: NDArray[np.bool_], offset: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+    """The outlines of a mask that lies at ``offset`` (column, row)."""
     edges = _edges(mask)
     loops = []
     while edges:
@@ -95,7 +109,7 @@ def outlines(mask: NDArray[np.bool_]) -> tuple[NDArray[np.float32], ...]:
             del edges[edge]
             loop.append(edge)
             edge = _next_edge(edge, edges)
-        loops.append(_polyline(loop))
+        loops.append(_polyline(loop) + offset)
     return tuple(loops)
 
 

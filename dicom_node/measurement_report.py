@@ -24,7 +24,7 @@ from pydicom import Dataset
 from dicom_node import codes
 from dicom_node.contours import KeySlice
 from dicom_node.provenance import algorithm_parameters, report_arguments, stamp
-from dicom_node.report_content import evaluations, evidence, image_library, library_slices, opening
+from dicom_node.report_content import document, evaluations, evidence, image_library, library_slices, opening
 from dicom_node.result_context import ResultContext, tracking_identifier
 from dicom_node.result_kind import ResultKind
 from dicom_node.sop_classes import LABEL_MAP_SEGMENTATION_STORAGE
@@ -56,11 +56,9 @@ def measurement_report(
         root.ContentSequence.append(_measurements(form.groups))
     root.ContentSequence.append(evaluations(context))
     indices = dict.fromkeys((*library, *(key.index for key in slices.values())))
-    dataset = Comprehensive3DSR(
-        evidence=[*evidence(context, header, tuple(indices)), *([segmentation] if segmentation is not None else [])],
-        content=root,
-        **report_arguments(context, header, form.kind, form.what, segmentation_kind(segmentation)),
-    )
+    sources = [*evidence(context, header, tuple(indices)), *([segmentation] if segmentation is not None else [])]
+    arguments = report_arguments(context, header, form.kind, form.what, segmentation_kind(segmentation))
+    dataset = document(Comprehensive3DSR, root, sources, arguments)
     stamp(dataset, context, header)
     return dataset
 

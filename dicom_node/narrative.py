@@ -9,7 +9,7 @@ from pydicom.sr.coding import Code
 
 from dicom_node import codes
 from dicom_node.provenance import report_arguments, stamp
-from dicom_node.report_content import evidence, opening
+from dicom_node.report_content import document, evidence, opening
 from dicom_node.result_context import ResultContext
 from dicom_node.result_kind import ResultKind
 from dicom_node.sentences import DISCLAIMER, SUPERSEDES, conclusion, level_sentence, limitation_sentences, percent
@@ -28,11 +28,9 @@ def build_narrative(context: ResultContext) -> Dataset:
             _section(codes.SECTION_CONCLUSIONS, codes.CONCLUSION, _conclusions(context)),
         ]
     )
-    dataset = EnhancedSR(
-        evidence=evidence(context, header, (context.labels.shape[0] // 2,)),
-        content=root,
-        **report_arguments(context, header, ResultKind.NARRATIVE, "Narrative"),
-    )
+    sources = evidence(context, header, (context.labels.shape[0] // 2,))
+    arguments = report_arguments(context, header, ResultKind.NARRATIVE, "Narrative")
+    dataset = document(EnhancedSR, root, sources, arguments)
     stamp(dataset, context, header)
     return dataset
 

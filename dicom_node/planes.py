@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dicom_node.contours import Region, key_index, level_regions
 from dicom_node.sentences import percent
-from dicom_node.views import Plane
+from dicom_node.views import BONE_WINDOW, Plane
 from model.findings import StudyFindings, Vertebra, VertebraFinding
 
 
@@ -51,7 +51,7 @@ def shown_levels(findings: StudyFindings) -> tuple[VertebraFinding, ...]:
 def overview(volume: Volume, findings: StudyFindings) -> Plane:
     """The sagittal plane through the middle of the most suspicious level, or of the volume, with all outlines.
 
-    Marks show where the axial views of suspected levels cut it.
+    Marks show where the axial views of suspected levels cut it; a note tells the window of all views.
     """
     shown = [finding for finding in shown_levels(findings) if finding.vertebra in volume.regions]
     most = max(shown, key=lambda finding: finding.probability, default=None)
@@ -63,6 +63,8 @@ def overview(volume: Volume, findings: StudyFindings) -> Plane:
         "Sagittal",
         ("A", "P"),
         marks=tuple(volume.key_index(finding.vertebra) for finding in shown if finding.fractured),
+        named=True,
+        note=f"W {BONE_WINDOW[1]:.0f}  L {BONE_WINDOW[0]:.0f}",
     )
 
 
@@ -74,7 +76,7 @@ def axial_plane(volume: Volume, finding: VertebraFinding) -> Plane:
         volume.hu[index],
         _only(volume.labels[index], level),
         (volume.spacing_mm[1], volume.spacing_mm[2]),
-        f"{level.name}  {percent(finding.probability)}",
+        f"{level.name}  {percent(finding.probability)}{'' if finding.fractured else '  (the highest)'}",
         ("R", "L"),
         lesion=None if volume.lesions is None else volume.lesions[index] == level,
         heat=None if volume.activation is None else _heat(volume, level, volume.activation[index]),

@@ -1,9 +1,8 @@
 """The picture of the findings: a sagittal overview at the left, the views that tell most at its right, a legend below.
 
-Every suspected level has its axial view; up to three have a sagittal one too, for there is room for no more.
+Every suspected level has an axial and a sagittal view: one above the other, or side by side where they are many.
 """
 
-import math
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
@@ -26,7 +25,9 @@ from model.findings import StudyFindings, Vertebra
 
 OVERVIEW_MARGIN_MM = 22.0
 DETAIL_MARGIN_MM = 14.0
-MOST_SAGITTAL_DETAILS = 3
+MOST_COLUMNS = 3
+"""Levels whose views stand one above the other."""
+PAIRS_A_ROW = 2
 LEGEND_HEIGHT = 24
 GAP = 6
 
@@ -51,7 +52,7 @@ def draw_views(image: Image.Image, box: Box, volume: Volume, findings: StudyFind
     rows = detail_rows(volume, findings)
     planes = [plane for row in rows for plane in row]
     height = box.height - (LEGEND_HEIGHT if _draw_legend(image, box, planes, suspected) else 0)
-    width = round(box.width * (0.34 if suspected else 0.42))
+    width = round(box.width * _overview_share(len(suspected)))
     left = Box(box.left + GAP, box.top + GAP, width - GAP, height - 2 * GAP)
     draw_plane(image, left, overview(volume, findings), suspected, OVERVIEW_MARGIN_MM)
     right = Box(box.left + width, box.top, box.width - width, height)
@@ -60,17 +61,26 @@ def draw_views(image: Image.Image, box: Box, volume: Volume, findings: StudyFind
             draw_plane(image, cell, plane, suspected, DETAIL_MARGIN_MM)
 
 
+def _overview_share(suspected: int) -> float:
+    """The share of the width that the overview gets beside the details of so many suspected levels."""
+    if suspected > MOST_COLUMNS:
+        return 0.27
+    return 0.34 if suspected else 0.42
+
+
 def detail_rows(volume: Volume, findings: StudyFindings) -> list[list[Plane]]:
-    """The views of suspected levels in rows: axial above sagittal, or axial ones alone where they are many."""
+    """The views of suspected levels in rows: axial above sagittal, or both side by side where levels are many."""
     shown = [finding for finding in shown_levels(findings) if finding.vertebra in volume.regions]
     if not shown:
         return [[middle_plane(volume)]]
     axial = [axial_plane(volume, finding) for finding in shown]
-    if len(shown) <= MOST_SAGITTAL_DETAILS and findings.fractured:
-        sagittal = [sagittal_plane(volume, finding) for finding in shown]
-        return [[axial[0], sagittal[0]]] if len(shown) == 1 else [axial, sagittal]
-    columns = math.ceil(math.sqrt(len(axial)))
-    return [axial[first : first + columns] for first in range(0, len(axial), columns)]
+    if not findings.fractured:
+        return [axial]
+    sagittal = [sagittal_plane(volume, finding) for finding in shown]
+    if 1 < len(shown) <= MOST_COLUMNS:
+        return [axial, sagittal]
+    pairs = [plane for pair in zip(axial, sagittal, strict=True) for plane in pair]
+    return [pairs[first : first + 2 * PAIRS_A_ROW] for first in range(0, len(pairs), 2 * PAIRS_A_ROW)]
 
 
 def _cells(box: Box, row: tuple[int, int], columns: int) -> list[Box]:

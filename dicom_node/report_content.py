@@ -1,14 +1,17 @@
 """What the structured reports share: opening, evidence, key slices and the answer (PS3.16 TID 1204, 1004, 1600)."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from highdicom.sr import (
     CodeContentItem,
     CodedConcept,
+    Comprehensive3DSR,
     ContainerContentItem,
     ContentItem,
     ContentSequence,
     DeviceObserverIdentifyingAttributes,
+    EnhancedSR,
     FindingSite,
     ImageContentItem,
     LanguageOfContentItemAndDescendants,
@@ -59,6 +62,23 @@ def language_and_observer(device: Device) -> tuple[ContentItem, ...]:
     )
     language = LanguageOfContentItemAndDescendants(CodedConcept.from_code(codes.LANGUAGE))
     return (*language, *ObservationContext(observer_device_context=observer))
+
+
+def document(
+    sop_class: type[EnhancedSR] | type[Comprehensive3DSR],
+    root: ContainerContentItem,
+    evidence: Sequence[Dataset],
+    arguments: Mapping[str, Any],
+) -> EnhancedSR | Comprehensive3DSR:
+    """The document with the content of ``root``, of which every referenced instance must be in ``evidence``.
+
+    The content is put in last: highdicom would copy it and search it three times, which takes longer than to make it.
+    """
+    title = ContainerContentItem(name=root.name, template_id=root.template_id, is_content_continuous=False)
+    title.ContentSequence = ContentSequence()
+    dataset = sop_class(evidence=evidence, content=title, **arguments)
+    dataset.ContentSequence = list(root.ContentSequence)
+    return dataset
 
 
 def evidence(context: ResultContext, header: Dataset, indices: Sequence[int]) -> list[Dataset]:

@@ -1,6 +1,7 @@
 """What every result object is built from, and the identity it gets: kinds, series, deterministic UIDs."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.uid import UID
 
+from dicom_node.contours import Region, level_regions
 from dicom_node.node import Device, deterministic_uid
 from dicom_node.result_kind import ResultKind
 from dicom_node.series import Placement
@@ -106,6 +108,11 @@ class ResultContext:
             if mask.dtype != np.uint8:
                 raise ValueError(f"mask of type {mask.dtype}, not uint8")
 
+    @cached_property
+    def regions(self) -> Mapping[Vertebra, Region]:
+        """The box (slice, row, column) of every level in ``labels``."""
+        return level_regions(self.labels)
+
     def broken(self, index: int, vertebra: Vertebra) -> NDArray[np.bool_] | None:
         """The pixels (row, column) of a level's fracture in native slice ``index``; None where none is known there."""
         if self.lesions is None:
@@ -132,7 +139,7 @@ class ResultContext:
         return SourceFrame(str(header.SOPClassUID), str(header.SOPInstanceUID), frames)
 
     @cached_property
-    def _identity(self) -> tuple[str, ...]:
+    def identity(self) -> tuple[str, ...]:
         """What one version of the results depends on: study, instances and voxels of the series, model and software."""
         instances = hashlib.sha256(np.ascontiguousarray(self.series.hu).data)
         for uid in sorted(str(header.SOPInstanceUID) for header in self.series.headers):
@@ -147,7 +154,7 @@ class ResultContext:
 
     def uid(self, *purpose: str) -> UID:
         """The UID that this analysis gives to ``purpose`` however often it is repeated (PS3.5 B.2)."""
-        return deterministic_uid("result", *purpose, *self._identity)
+        return deterministic_uid("result", *purpose, *self.identity)
 
     def tracking_uid(self, vertebra: Vertebra) -> UID:
         """The Tracking UID of a level, the same in segment and measurement group."""

@@ -1,6 +1,7 @@
 """The result objects of one analysis that the destinations' profiles ask for, each built once."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,6 +25,8 @@ from model.findings import Vertebra
 
 __all__ = ["ResultContext", "ResultKind", "ResultObject", "build_results"]
 
+_PICTURES = frozenset({ResultKind.SUMMARY, ResultKind.PDF})
+
 
 def build_results(
     context: ResultContext, profiles: Sequence[Profile] = (PROFILES["default"],)
@@ -33,19 +36,33 @@ def build_results(
     No segmentation is made where no level was found, no key objects, presentation state or arrows where nothing is
     suspected. The same context always gives the same bytes. Raises ``ValueError`` when mask and findings name different
     levels: a suspected level must never go missing on the way into a report.
+
+    The picture is drawn and the voxels are hashed in threads of their own: both leave the interpreter free.
     """
-    slices = key_slices(context.labels, context.lesions)
+    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="results") as pool:
+        identity = pool.submit(lambda: context.identity)
+        wanted = _wanted(profiles, nothing_found=not context.levels)
+        pictured = any(kind in _PICTURES for kind, _ in wanted)
+        picture = pool.submit(render_summary, context) if pictured else None
+        slices = _key_slices(context)
+        identity.result()
+        builder = _Builder(context, slices, picture)
+        built = [(kind, segmentation, builder.build(kind, segmentation)) for kind, segmentation in wanted]
+    return tuple(
+        ResultObject(kind, dataset, variant_name(kind, segmentation))
+        for kind, segmentation, dataset in built
+        if dataset is not None
+    )
+
+
+def _key_slices(context: ResultContext) -> Mapping[Vertebra, KeySlice]:
+    """The key slice of every level; ``ValueError`` when mask and findings name different levels."""
+    slices = key_slices(context.labels, context.lesions, context.regions)
     if tuple(slices) != context.levels:
         found = ", ".join(level.name for level in slices) or "none"
         named = ", ".join(level.name for level in context.levels) or "none"
         raise ValueError(f"the mask holds the levels {found}, but the findings name {named}")
-    builder = _Builder(context, slices)
-    objects = []
-    for kind, segmentation in _wanted(profiles, nothing_found=not context.levels):
-        dataset = builder.build(kind, segmentation)
-        if dataset is not None:
-            objects.append(ResultObject(kind, dataset, variant_name(kind, segmentation)))
-    return tuple(objects)
+    return slices
 
 
 def _wanted(profiles: Sequence[Profile], *, nothing_found: bool) -> list[tuple[ResultKind, ResultKind | None]]:
@@ -65,11 +82,12 @@ class _Builder:
 
     context: ResultContext
     slices: Mapping[Vertebra, KeySlice]
+    drawn: Future[Image.Image] | None
 
-    @cached_property
-    def picture(self) -> Image.Image:
-        """The summary's picture."""
-        return render_summary(self.context)
+    @property
+    def picture(self) -> Image.Image | None:
+        """The summary's picture, once it is drawn."""
+        return None if self.drawn is None else self.drawn.result()
 
     @cached_property
     def binary(self) -> Dataset | None:

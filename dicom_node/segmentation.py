@@ -49,9 +49,14 @@ def build_segmentation(context: ResultContext, kind: ResultKind = ResultKind.SEG
         raise ValueError("no level was found: there is nothing to segment")
     header = usable_header(context.series.headers[0])
     thickness = float(header.get("SliceThickness") or context.series.spacing_mm[0])
+    first, last = _marked_slices(context)
+    sources = context.series.headers[first:last]
     dataset = Segmentation(
-        source_images=[with_values(nameless(header), {"SliceThickness": thickness}), *context.series.headers[1:]],
-        pixel_array=segment_numbers(context),
+        source_images=[
+            with_values(nameless(usable_header(sources[0])), {"SliceThickness": thickness}),
+            *sources[1:],
+        ],
+        pixel_array=segment_numbers(context)[first:last],
         segmentation_type=_TYPES[kind],
         segment_descriptions=[
             _description(number, finding, context) for number, finding in enumerate(context.findings.vertebrae, start=1)
@@ -67,6 +72,15 @@ def build_segmentation(context: ResultContext, kind: ResultKind = ResultKind.SEG
     dataset.ContentCreatorName = ""  # type 2
     stamp(dataset, context, header)
     return dataset
+
+
+def _marked_slices(context: ResultContext) -> tuple[int, int]:
+    """From and to which slice there is anything to segment; all slices of a multi-frame source, which is one image."""
+    count = context.labels.shape[0]
+    if len(context.series.headers) != count:
+        return 0, count
+    spans = [region[0] for region in context.regions.values()]
+    return min(span.start for span in spans), max(span.stop for span in spans)
 
 
 def segment_numbers(context: ResultContext) -> NDArray[np.uint8]:

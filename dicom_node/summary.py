@@ -16,7 +16,16 @@ from dicom_node.rendering import draw_views, new_picture
 from dicom_node.report_content import evidence
 from dicom_node.result_context import ResultContext
 from dicom_node.result_kind import ResultKind
-from dicom_node.sentences import DISCLAIMER, WARNING, Answer, answer, conclusion, limitation_sentences, percent
+from dicom_node.sentences import (
+    DISCLAIMER,
+    SUPERSEDES,
+    WARNING,
+    Answer,
+    answer,
+    conclusion,
+    limitation_sentences,
+    percent,
+)
 from dicom_node.source_headers import nameless, usable_header
 from dicom_node.views import SCALE, SUSPECTED_RGB, TEXT_RGB, WARNING_RGB, Box, font
 from model.findings import StudyFindings, Vertebra
@@ -159,6 +168,8 @@ def _draw_foot(draw: ImageDraw.ImageDraw, context: ResultContext) -> None:
     """Disclaimer, product and model."""
     draw.line((0, 966 * SCALE, SIZE * SCALE, 966 * SCALE), fill=DIM_RGB, width=SCALE)
     _text(draw, (12, 982), WARNING, 18, WARNING_RGB)
+    if context.supersedes:
+        _text(draw, (SIZE - 12, 982), SUPERSEDES, 16, TEXT_RGB, anchor="rm")
     device = context.device
     model = f"{context.bundle_name} {context.bundle_version} ({context.bundle_sha256[:12]})"
     _text(draw, (12, 1007), f"{device.manufacturer} {device.software_version}, model {model}"[:110], 16, DIM_RGB)

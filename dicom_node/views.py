@@ -3,6 +3,7 @@
 Everything is drawn at twice its size and reduced at the end, which smooths lines and letters.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,7 +52,8 @@ class Plane:
     """One plane of the volume: HU and labels (row, column), pixel spacing (row, column) in mm, and its captions.
 
     ``lesion`` is a fracture's mask, ``heat`` (0..1) how much the network's answer rests on each pixel, both (row,
-    column) or None; ``marks`` are rows at which other views cut this one.
+    column) or None; ``marks`` are rows at which other views cut this one. ``named``: the names of the levels stand
+    beside them; ``note`` stands in the lower corner.
     """
 
     hu: NDArray[np.int16]
@@ -62,6 +64,8 @@ class Plane:
     lesion: NDArray[np.bool_] | None = None
     heat: NDArray[np.float32] | None = None
     marks: tuple[int, ...] = ()
+    named: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +76,27 @@ class _Frame:
     origin_mm: tuple[float, float]
     pixels_per_mm: float
 
-    def drawn(self, values: NDArray[np.uint8], spacing_mm: tuple[float, float], how: Image.Resampling) -> Image.Image:
-        """A plane of values (row, column) as this view shows it."""
-        step = (1 / self.pixels_per_mm / spacing_mm[1], 1 / self.pixels_per_mm / spacing_mm[0])
-        start = (self.origin_mm[0] / spacing_mm[1], self.origin_mm[1] / spacing_mm[0])
-        mapping = (step[0], 0, start[0], 0, step[1], start[1])
-        return Image.fromarray(values).transform(self.size, Image.Transform.AFFINE, mapping, how)
+    def drawn(self, values: NDArray[np.uint8], spacing_mm: tuple[float, float]) -> Image.Image:
+        """A plane of values (row, column) as this view shows it; black beside the plane."""
+        (left, right), (top, bottom) = (self._span(axis, values.shape[1 - axis], spacing_mm) for axis in (0, 1))
+        view = Image.new("L", self.size)
+        if left < right and top < bottom:
+            corners = [self._pixel(axis, at, spacing_mm) for at in ((left, top), (right, bottom)) for axis in (0, 1)]
+            limits = (*values.shape[::-1], *values.shape[::-1])
+            x0, y0, x1, y1 = (min(max(at, 0.0), float(limit)) for at, limit in zip(corners, limits, strict=True))
+            size = (right - left, bottom - top)
+            shown = Image.fromarray(values).resize(size, Image.Resampling.BICUBIC, (x0, y0, x1, y1))
+            view.paste(shown, (left, top))
+        return view
+
+    def _span(self, axis: int, pixels: int, spacing_mm: tuple[float, float]) -> tuple[int, int]:
+        """Which drawing pixels along an axis (0: columns, 1: rows) show a plane of so many pixels: from and to."""
+        first, last = ((at * spacing_mm[1 - axis] - self.origin_mm[axis]) * self.pixels_per_mm for at in (0, pixels))
+        return max(math.ceil(first - 1e-6), 0), min(math.floor(last + 1e-6), self.size[axis])
+
+    def _pixel(self, axis: int, at: tuple[int, int], spacing_mm: tuple[float, float]) -> float:
+        """Where in the plane (pixels along an axis) a drawing pixel begins."""
+        return (self.origin_mm[axis] + at[axis] / self.pixels_per_mm) / spacing_mm[1 - axis]
 
     def line(self, outline: NDArray[np.float32], spacing_mm: tuple[float, float]) -> list[tuple[float, float]]:
         """An outline in pixels of a plane as a line of drawing pixels."""
@@ -93,10 +112,9 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 def draw_plane(image: Image.Image, box: Box, plane: Plane, suspected: frozenset[Vertebra], margin_mm: float) -> None:
     """Draw one plane so that the levels in it, with a margin, fill ``box``."""
     frame = _frame(plane, (box.width * SCALE, box.height * SCALE), margin_mm)
-    view = frame.drawn(_windowed(plane.hu), plane.spacing_mm, Image.Resampling.BICUBIC).convert("RGB")
+    view = frame.drawn(_windowed(plane.hu), plane.spacing_mm).convert("RGB")
     if plane.heat is not None:
-        heat = frame.drawn(_opacity(plane.heat), plane.spacing_mm, Image.Resampling.BICUBIC)
-        view.paste(HEAT_RGB, mask=heat)
+        view.paste(HEAT_RGB, mask=frame.drawn(_opacity(plane.heat), plane.spacing_mm))
     draw = ImageDraw.Draw(view)
     for mark in plane.marks:
         _mark(draw, frame, (mark + 0.5) * plane.spacing_mm[0])
@@ -105,7 +123,7 @@ def draw_plane(image: Image.Image, box: Box, plane: Plane, suspected: frozenset[
         lines = [frame.line(outline, plane.spacing_mm) for outline in outlines(plane.labels == level)]
         for line in lines:
             draw.line(line, fill=color, width=3 if level in suspected else 2)
-        if plane.sides == ("A", "P"):
+        if plane.named:
             _name_level(draw, level, lines, color)
     for outline in outlines(plane.lesion) if plane.lesion is not None else ():
         draw.line(frame.line(outline, plane.spacing_mm), fill=LESION_RGB, width=3)
@@ -189,6 +207,7 @@ def _annotate(draw: ImageDraw.ImageDraw, plane: Plane, size: tuple[int, int]) ->
         ((8 * SCALE, 6 * SCALE), plane.caption, 18, "la"),
         ((6 * SCALE, height / 2), plane.sides[0], 16, "lm"),
         ((width - 6 * SCALE, height / 2), plane.sides[1], 16, "rm"),
+        ((8 * SCALE, height - 6 * SCALE), plane.note, 14, "ls"),
     )
     for at, text, letters, anchor in texts:
         draw.text(

@@ -185,6 +185,23 @@ def test_a_new_version_lists_what_it_replaces_and_says_so_under_the_same_uids():
         assert SUPERSEDES not in [item.get("TextValue") for item in items_below(plain[kind])]
 
 
+def test_every_instance_that_a_report_refers_to_is_in_its_evidence():
+    """Highdicom would look at this, but it does not see the content, which is put in last."""
+    for report in reports_of(LIMITED_CONTEXT).values():
+        evidence = {
+            item.ReferencedSOPInstanceUID
+            for study in report.CurrentRequestedProcedureEvidenceSequence
+            for series in study.ReferencedSeriesSequence
+            for item in series.ReferencedSOPSequence
+        }
+        referred = {
+            reference.ReferencedSOPInstanceUID
+            for item in items_below(report)
+            for reference in item.get("ReferencedSOPSequence", [])
+        }
+        assert referred <= evidence
+
+
 def test_every_report_is_complete_unverified_and_preliminary():
     for report in reports_of(LIMITED_CONTEXT).values():
         flags = (report.CompletionFlag, report.VerificationFlag, report.PreliminaryFlag)
