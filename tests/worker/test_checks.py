@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers import RedisServer
+from tests.peers import RedisServer, free_port
 from tests.worker.scripted import ScriptedPacs, workplace
 from worker.broker import embedded_broker
 from worker.checks import Check, run_checks
@@ -55,6 +55,22 @@ def test_a_pacs_that_is_away_is_named(tmp_path: Path, pacs: ScriptedPacs) -> Non
     check = by_name(Settings(data_dir=tmp_path, destination=pacs.peer))["pacs"]
     assert not check.passed
     assert str(pacs.peer) in check.finding
+
+
+def test_each_destination_of_the_file_is_checked_under_its_name(tmp_path: Path, pacs: ScriptedPacs) -> None:
+    path = tmp_path / "destinations.toml"
+    away = free_port()
+    text = f'[[destination]]\nname = "archive"\npeer = "{pacs.peer}"\n'
+    path.write_text(text + f'[[destination]]\nname = "cloud"\nurl = "http://127.0.0.1:{away}/dicom-web"\n')
+    settings = Settings(data_dir=tmp_path, destinations_file=path)
+    checks = by_name(settings)
+    assert checks["archive"].passed
+    assert not checks["cloud"].passed
+    assert f"127.0.0.1:{away}" in checks["cloud"].as_line()
+    path.write_text(text + "reconcile = 1\n")
+    broken = by_name(settings)["pacs"]
+    assert not broken.passed
+    assert "destination 1 (archive): reconcile" in broken.finding
 
 
 def test_a_misspelled_variable_is_named(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Results in a real archive: Orthanc commits itself, is queried, renames a patient, loses objects; both protocols."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,12 @@ from tests.worker.scripted import RecordsRings, Workplace, analyzed
 from tests.worker.test_confirmation import listener
 from worker import studies
 from worker.destinations import CommitmentMode, Destination
+from worker.devices import device_of
+from worker.links import LinkMaker
 from worker.records import Delivery, DeliveryState, ResultObject
+from worker.retraction import Retraction
 from worker.states import StudyState
+from worker.storage import ResultStore
 from worker.sweeps import Sweeps
 
 pytestmark = pytest.mark.peer
@@ -191,6 +196,20 @@ def test_another_person_holds_the_results_until_the_operator_retries(place: Work
         studies.retry(session, 1, place.clock())
     assert place.deliver(destinations) is StudyState.DELIVERED
     assert set(held(pacs, place)) == result_uids(place, 1)
+
+
+@BOTH
+def test_orthanc_answers_the_doctor_and_takes_the_rejection_of_what_it_holds(
+    place: Workplace, pacs: Orthanc, to
+) -> None:
+    [destination] = to(pacs)
+    LinkMaker("CSPINE")(destination).verify()
+    assert place.deliver([destination]) is StudyState.DELIVERED
+    uid = place.view().line.study_instance_uid
+    store = ResultStore(place.settings.results_dir)
+    Retraction(place.database, store, device_of(place.settings), datetime.now(UTC)).retract(uid)
+    assert place.deliver([destination]) is StudyState.WITHDRAWN
+    assert pacs.modalities(uid) == ["CT", "KO", "OT", "SEG", "SR", "SR"]
 
 
 @BOTH
