@@ -25,7 +25,7 @@ from dicom_node.report_content import evidence, image_items, language_and_observ
 from dicom_node.result_context import ResultContext
 from dicom_node.result_kind import ResultKind, variant_name
 from dicom_node.sentences import DISCLAIMER, conclusion
-from dicom_node.source_headers import nameless, usable_header, with_values
+from dicom_node.source_headers import nameless, with_values
 from model.findings import Vertebra
 
 
@@ -44,7 +44,7 @@ def build_key_objects(context: ResultContext, slices: Mapping[Vertebra, KeySlice
     suspected = context.findings.fractured
     if not suspected:
         return None
-    header = usable_header(context.series.headers[0])
+    header = context.header
     indices = tuple(dict.fromkeys(slices[finding.vertebra].index for finding in suspected))
     summary = with_values(
         nameless(header),

@@ -28,7 +28,6 @@ from dicom_node.report_content import document, evaluations, evidence, image_lib
 from dicom_node.result_context import ResultContext, tracking_identifier
 from dicom_node.result_kind import ResultKind
 from dicom_node.sop_classes import LABEL_MAP_SEGMENTATION_STORAGE
-from dicom_node.source_headers import usable_header
 from model.findings import Vertebra, VertebraFinding
 
 
@@ -48,7 +47,7 @@ def measurement_report(
     segmentation: Dataset | None = None,
 ) -> Dataset:
     """The Comprehensive 3D SR (PS3.3 A.35.13) of ``form``; the segmentation is evidence, after the CT."""
-    header = usable_header(context.series.headers[0])
+    header = context.header
     library = library_slices(context, slices)
     root = ContainerContentItem(name=codes.IMAGING_MEASUREMENT_REPORT, template_id="1500", is_content_continuous=False)
     root.ContentSequence = ContentSequence([*opening(context, header), image_library(context, library)], is_root=False)

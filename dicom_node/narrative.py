@@ -13,12 +13,11 @@ from dicom_node.report_content import document, evidence, opening
 from dicom_node.result_context import ResultContext
 from dicom_node.result_kind import ResultKind
 from dicom_node.sentences import DISCLAIMER, SUPERSEDES, conclusion, level_sentence, limitation_sentences, percent
-from dicom_node.source_headers import usable_header
 
 
 def build_narrative(context: ResultContext) -> Dataset:
     """The narrative of any outcome: suspected, negative, or nothing found."""
-    header = usable_header(context.series.headers[0])
+    header = context.header
     root = ContainerContentItem(name=codes.DIAGNOSTIC_IMAGING_REPORT, template_id="2000", is_content_continuous=False)
     root.ContentSequence = ContentSequence(
         [

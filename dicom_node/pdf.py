@@ -12,7 +12,7 @@ from dicom_node import codes
 from dicom_node.provenance import common_arguments, stamp
 from dicom_node.result_context import ResultContext
 from dicom_node.result_kind import ResultKind, variant_name
-from dicom_node.source_headers import nameless, usable_header
+from dicom_node.source_headers import nameless
 from dicom_node.summary import render_summary
 
 TITLE = "Cervical spine CT: fracture detection; AI, not verified"
@@ -23,7 +23,7 @@ JPEG_QUALITY = 95
 
 def build_pdf(context: ResultContext, picture: Image.Image | None = None) -> Dataset:
     """The document of any outcome; ``picture`` is the summary's, if there is one."""
-    header = usable_header(context.series.headers[0])
+    header = context.header
     arguments = common_arguments(context, ResultKind.PDF, "Summary PDF")
     equipment = arguments.pop("contributing_equipment")
     source = nameless(header)

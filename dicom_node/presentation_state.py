@@ -28,7 +28,6 @@ from dicom_node.report_content import evidence
 from dicom_node.result_context import ResultContext, tracking_identifier
 from dicom_node.result_kind import ResultKind
 from dicom_node.sentences import percent
-from dicom_node.source_headers import usable_header
 from dicom_node.views import BONE_WINDOW, LESION_RGB, SUSPECTED_RGB
 from model.findings import Vertebra, VertebraFinding
 
@@ -47,7 +46,7 @@ def build_presentation_state(context: ResultContext, slices: Mapping[Vertebra, K
     modality_lut = _modality_lut(context, indices)
     if modality_lut is None:
         return None
-    header = usable_header(context.series.headers[0])
+    header = context.header
     images = dict(zip(indices, evidence(context, header, indices), strict=True))
     center, width = BONE_WINDOW
     layers = [

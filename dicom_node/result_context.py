@@ -16,6 +16,7 @@ from dicom_node.contours import Region, level_regions
 from dicom_node.node import Device, deterministic_uid
 from dicom_node.result_kind import ResultKind
 from dicom_node.series import Placement
+from dicom_node.source_headers import usable_header
 from model.findings import StudyFindings, Vertebra
 
 
@@ -107,6 +108,11 @@ class ResultContext:
                 raise ValueError(f"mask of shape {mask.shape} on a series of shape {self.series.hu.shape}")
             if mask.dtype != np.uint8:
                 raise ValueError(f"mask of type {mask.dtype}, not uint8")
+
+    @cached_property
+    def header(self) -> Dataset:
+        """The first source header as objects can take it: patient and study of every result."""
+        return usable_header(self.series.headers[0])
 
     @cached_property
     def regions(self) -> Mapping[Vertebra, Region]:

@@ -37,9 +37,9 @@ def build_results(
     suspected. The same context always gives the same bytes. Raises ``ValueError`` when mask and findings name different
     levels: a suspected level must never go missing on the way into a report.
 
-    The picture is drawn and the voxels are hashed in threads of their own: both leave the interpreter free.
+    The voxels are hashed and then the picture is drawn in a thread of its own: both leave the interpreter free.
     """
-    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="results") as pool:
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="results") as pool:
         identity = pool.submit(lambda: context.identity)
         wanted = _wanted(profiles, nothing_found=not context.levels)
         pictured = any(kind in _PICTURES for kind, _ in wanted)

@@ -1,6 +1,6 @@
 """The mask as a BINARY or LABELMAP Segmentation on the source grid, one segment a level (PS3.3 A.51, C.8.20.2)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import highdicom
@@ -15,6 +15,7 @@ from dicom_node import codes
 from dicom_node.provenance import algorithm_identification, common_arguments, stamp
 from dicom_node.result_context import ResultContext, tracking_identifier
 from dicom_node.result_kind import ResultKind
+from dicom_node.segmentation_frames import marked_slices, with_frames
 from dicom_node.sentences import percent
 from dicom_node.source_headers import nameless, usable_header, with_values
 from model.findings import Vertebra, VertebraFinding
@@ -47,16 +48,23 @@ def build_segmentation(context: ResultContext, kind: ResultKind = ResultKind.SEG
     """
     if not context.levels:
         raise ValueError("no level was found: there is nothing to segment")
-    header = usable_header(context.series.headers[0])
+    if len(context.series.headers) != context.labels.shape[0]:  # a multi-frame source
+        return made_by_highdicom(context, kind, range(context.labels.shape[0]))
+    slices = marked_slices(context)
+    if kind is ResultKind.SEGMENTATION and len(context.levels) > 1:
+        return with_frames(made_by_highdicom(context, kind, slices[:1]), context)
+    return made_by_highdicom(context, kind, slices)
+
+
+def made_by_highdicom(context: ResultContext, kind: ResultKind, slices: Sequence[int]) -> Dataset:
+    """The segmentation of some native slices, all of them if the source is multi-frame; every segment is described."""
+    header = context.header
     thickness = float(header.get("SliceThickness") or context.series.spacing_mm[0])
-    first, last = _marked_slices(context)
-    sources = context.series.headers[first:last]
+    headers = context.series.headers
+    first, *others = headers if len(headers) == 1 else [headers[index] for index in slices]
     dataset = Segmentation(
-        source_images=[
-            with_values(nameless(usable_header(sources[0])), {"SliceThickness": thickness}),
-            *sources[1:],
-        ],
-        pixel_array=segment_numbers(context)[first:last],
+        source_images=[with_values(nameless(usable_header(first)), {"SliceThickness": thickness}), *others],
+        pixel_array=_numbers(context)[context.labels[slices]],
         segmentation_type=_TYPES[kind],
         segment_descriptions=[
             _description(number, finding, context) for number, finding in enumerate(context.findings.vertebrae, start=1)
@@ -70,27 +78,23 @@ def build_segmentation(context: ResultContext, kind: ResultKind = ResultKind.SEG
         **common_arguments(context, kind, "Segmentation" if kind is ResultKind.SEGMENTATION else "Label map"),
     )
     dataset.ContentCreatorName = ""  # type 2
+    groups = dataset.SharedFunctionalGroupsSequence[0]
+    groups.PixelMeasuresSequence = _pixel_measures(context, thickness)  # highdicom's are those of the slices it saw
     stamp(dataset, context, header)
     return dataset
 
 
-def _marked_slices(context: ResultContext) -> tuple[int, int]:
-    """From and to which slice there is anything to segment; all slices of a multi-frame source, which is one image."""
-    count = context.labels.shape[0]
-    if len(context.series.headers) != count:
-        return 0, count
-    spans = [region[0] for region in context.regions.values()]
-    return min(span.start for span in spans), max(span.stop for span in spans)
-
-
 def segment_numbers(context: ResultContext) -> NDArray[np.uint8]:
     """The mask with segment numbers 1..n without gaps in place of labels, a label map in frame order of the source."""
-    if context.levels == tuple(Vertebra)[: len(context.levels)]:
-        return context.labels
+    return _numbers(context)[context.labels]
+
+
+def _numbers(context: ResultContext) -> NDArray[np.uint8]:
+    """The segment number of every label."""
     numbers = np.zeros(256, np.uint8)
     for number, level in enumerate(context.levels, start=1):
         numbers[level] = number
-    return numbers[context.labels]
+    return numbers
 
 
 def _pixel_measures(context: ResultContext, thickness_mm: float) -> highdicom.PixelMeasuresSequence:

@@ -26,7 +26,7 @@ from dicom_node.sentences import (
     limitation_sentences,
     percent,
 )
-from dicom_node.source_headers import nameless, usable_header
+from dicom_node.source_headers import nameless
 from dicom_node.views import SCALE, SUSPECTED_RGB, TEXT_RGB, WARNING_RGB, Box, font
 from model.findings import StudyFindings, Vertebra
 
@@ -44,7 +44,7 @@ REMARKS_HEIGHT = 220
 
 def build_summary(context: ResultContext, picture: Image.Image | None = None) -> Dataset:
     """The summary of any outcome as a Secondary Capture Image; ``picture`` is `render_summary`'s, if there is one."""
-    header = usable_header(context.series.headers[0])
+    header = context.header
     dataset = SCImage.from_ref_dataset(
         ref_dataset=nameless(header),
         pixel_array=np.asarray(picture or render_summary(context)),

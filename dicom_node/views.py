@@ -6,6 +6,7 @@ Everything is drawn at twice its size and reduced at the end, which smooths line
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +105,7 @@ class _Frame:
         return [(float(x), float(y)) for x, y in scaled]
 
 
+@cache
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Pillow's own font at a final size in pixels: the same on every machine."""
     return ImageFont.load_default(size * SCALE)
@@ -118,7 +120,7 @@ def draw_plane(image: Image.Image, box: Box, plane: Plane, suspected: frozenset[
     draw = ImageDraw.Draw(view)
     for mark in plane.marks:
         _mark(draw, frame, (mark + 0.5) * plane.spacing_mm[0])
-    for level in (Vertebra(int(label)) for label in np.unique(plane.labels) if label):
+    for level in (level for level in Vertebra if np.any(plane.labels == level)):
         color = _level_rgb(level, suspected)
         lines = [frame.line(outline, plane.spacing_mm) for outline in outlines(plane.labels == level)]
         for line in lines:

@@ -11,7 +11,8 @@ from dicom_node import codes
 from dicom_node.encode import encode
 from dicom_node.provenance import algorithm_parameters
 from dicom_node.result_context import ResultKind
-from dicom_node.segmentation import LEVEL_RGB, build_segmentation, segment_numbers
+from dicom_node.segmentation import LEVEL_RGB, build_segmentation, made_by_highdicom, segment_numbers
+from dicom_node.segmentation_frames import marked_slices
 from model.findings import Vertebra
 from tests.dicom_node.necks import (
     DEVICE,
@@ -19,6 +20,7 @@ from tests.dicom_node.necks import (
     NEGATIVE,
     NOTHING_FOUND,
     POSITIVE,
+    copied_headers,
     with_headers,
     written,
 )
@@ -69,6 +71,28 @@ def test_a_multi_frame_source_gets_its_mask_frame_by_frame(form, tmp_path):
     context = replace(POSITIVE, options=SeriesOptions(Geometry(orientation="HPL"), form=form)).context()
     path = written(context, tmp_path)[ResultKind.SEGMENTATION]
     assert np.array_equal(read_back(path, context), context.labels)
+
+
+def with_odd_matrix(context):
+    """The same series with a matrix whose frames do not end at whole bytes."""
+    headers = copied_headers(context)
+    for header in headers:
+        header.Rows, header.Columns = 59, 61
+    series = replace(context.series, hu=context.series.hu[:, :59, :61], headers=tuple(headers))
+    return replace(context, series=series, labels=np.ascontiguousarray(context.labels[:, :59, :61]))
+
+
+@pytest.mark.parametrize("case", [LIMITED, POSITIVE], ids=["limited", "positive"])
+@pytest.mark.parametrize(
+    "geometry",
+    [*(Geometry(orientation=name) for name in ORIENTATIONS), Geometry(orientation="HPL", gantry_tilt_degrees=12.0)],
+    ids=[*ORIENTATIONS, "tilted"],
+)
+def test_it_is_what_highdicom_makes_of_all_slices_to_the_byte(case, geometry):
+    context = replace(case, options=SeriesOptions(geometry=geometry)).context()
+    for one in (context, with_odd_matrix(context)) if geometry.orientation == "HPL" else (context,):
+        expected = made_by_highdicom(one, ResultKind.SEGMENTATION, marked_slices(one))
+        assert encode(build_segmentation(one)) == encode(expected)
 
 
 def test_segments_are_numbered_without_gaps_where_levels_are_missing():
