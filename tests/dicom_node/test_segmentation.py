@@ -92,6 +92,8 @@ def test_it_is_what_highdicom_makes_of_all_slices_to_the_byte(case, geometry):
     context = replace(case, options=SeriesOptions(geometry=geometry)).context()
     for one in (context, with_odd_matrix(context)) if geometry.orientation == "HPL" else (context,):
         expected = made_by_highdicom(one, ResultKind.SEGMENTATION, marked_slices(one))
+        if len(np.packbits(expected.pixel_array)) % 2:
+            expected.PixelData = expected.PixelData[:-1] + b"\0"  # where highdicom writes the letter 0
         assert encode(build_segmentation(one)) == encode(expected)
 
 
