@@ -144,8 +144,8 @@ def measured(slices: int) -> list[str]:
     parts = ", ".join(f"{name} {size / KIB:.1f}" for name, size in sizes.items())
     time_line = (
         f"  {slices} slices, {frames} frames: all default objects {middle[0]:.2f} s, the one call {middle[1]:.2f} s:"
-        f" {statistics.median(by_clock):.2f} x its time ({min(by_clock):.2f} to {max(by_clock):.2f}, {ROUNDS} rounds),"
-        f" {statistics.median(by_processor):.2f} x its processor time (goal <= 1.3)"
+        f" {statistics.median(by_clock):.2f} x its time ({min(by_clock):.2f} to {max(by_clock):.2f}, {ROUNDS} rounds;"
+        f" goal <= 1.3), {statistics.median(by_processor):.2f} x its processor time"
     )
     size_line = (
         f"    {sum(sizes.values()) / physical:.3f} x the {physical / KIB:.0f} KiB of their pixels (goal <= 1.1);"
