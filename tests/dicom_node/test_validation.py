@@ -14,9 +14,12 @@ import pytest
 from pydicom import dcmread
 
 from dicom_node.encode import encode
+from dicom_node.profiles import PROFILES, Switch
 from dicom_node.result_context import ResultContext
+from dicom_node.result_kind import RETRACTION_SERIES_NUMBER, ResultKind
 from dicom_node.segmentation import segment_numbers
 from tests.dicom_node.necks import EXPLAINED, LIMITED, NEGATIVE, NOTHING_FOUND, every_object
+from tests.dicom_node.test_conformance import table
 from tests.peers import TOLERATED_ERRORS, dciodvfy, dcmqi_program, require
 
 TOLERATED_WARNINGS = {
@@ -162,3 +165,19 @@ def test_every_object_warns_in_what_a_viewer_lists(objects):
     for files in objects.values():
         for variant, path in files.items():
             assert str(dcmread(path, stop_before_pixels=True).SeriesDescription).endswith("AI, not verified"), variant
+
+
+def test_the_conformance_statement_says_what_each_profile_and_object_is(objects):
+    profiles = table("#### Profiles of Destinations")
+    assert {name: kinds.split(", ") for name, kinds, _ in profiles} == {
+        name: [kind.value for kind in profile.kinds] for name, profile in PROFILES.items()
+    }
+    assert [name for name, _ in table("#### Profiles of Destinations", 1)] == list(Switch)
+    stated = {name: (int(number), uid) for name, number, uid, _ in table("#### Objects of Results")}
+    headers = {kind.value: dcmread(objects["suspected"][kind.value], stop_before_pixels=True) for kind in ResultKind}
+    made = {name: (int(header.SeriesNumber), str(header.SOPClassUID)) for name, header in headers.items()}
+    assert stated == {**made, "retraction": (RETRACTION_SERIES_NUMBER, made["key-objects"][1])}
+    conditions = {name: when for name, _, _, when in table("#### Objects of Results") if name != "retraction"}
+    for case, phrases in (("negative", {"Always", "Where a level"}), ("nothing found", {"Always"})):
+        named = {name for name, when in conditions.items() if any(when.startswith(phrase) for phrase in phrases)}
+        assert named == {variant for variant in objects[case] if not variant.endswith("-labelmap")}
