@@ -1,4 +1,4 @@
-"""A small synthetic neck with a fracture of C5, and the results of the default profile for its known truth."""
+"""A small synthetic neck with a fracture of C5, and the results of the ohif profile for its known truth."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dicom_node.encode import encode
+from dicom_node.profiles import PROFILES
 from dicom_node.reading import read_study
 from dicom_node.result_context import ResultContext
 from dicom_node.results import ResultKind, build_results
@@ -59,7 +60,7 @@ def write_study(folder: Path) -> NeckStudy:
         lesions=series.mask_to_native(np.where(phantom.fracture, labels, 0).astype(np.uint8)),
     )
     results = {}
-    for result in build_results(context):
+    for result in build_results(context, [PROFILES["ohif"]]):
         results[result.kind] = folder / f"{result.kind.value}.dcm"
         results[result.kind].write_bytes(encode(result.dataset))
     tracking_uids = {str(context.tracking_uid(level)): level for level in ALL_LEVELS}

@@ -24,6 +24,8 @@ OUTLINES = """(lines => [...document.querySelectorAll('svg.svg-layer g[data-anno
   group.dataset.annotationUid,
   [...group.querySelectorAll('tspan')].map(line => line.textContent).join('; '),
   lines[index].points.length]))(document.querySelectorAll('svg.svg-layer polyline'))"""
+LABELS = """[...document.querySelectorAll('svg.svg-layer g[data-annotation-uid]')].map(group =>
+  [...group.querySelectorAll('tspan')].map(line => line.textContent).join(' ')).filter(label => label)"""
 VIEWPORT_BOX = f"""(box => [box.top, box.bottom, box.left, box.right].map(Math.round))(
   document.querySelector('{VIEWPORT} canvas').getBoundingClientRect())"""
 
@@ -61,6 +63,14 @@ class Reader:
         self.page.click('[data-cy="yes-hydrate-btn"]', seconds=OPENING_SECONDS)
         self.page.click('[data-cy="panelSegmentation-btn"]')
         self.page.wait_for('[data-cy="data-row"]', seconds=OPENING_SECONDS)
+
+    def load_measurements(self) -> list[str]:
+        """Say yes to the question whether measurements are to be tracked; return what is written beside them."""
+        self.page.click('[data-cy="yes-hydrate-btn"]', seconds=OPENING_SECONDS)
+        written = (
+            f"(labels => labels.length && !document.querySelector('[data-cy=\"yes-hydrate-btn\"]') && labels)({LABELS})"
+        )
+        return [str(label) for label in self.page.wait(written, 60, "a measurement with a label")]
 
     def segments(self) -> dict[str, str]:
         """The listed segments' names, each with its color as CSS writes it."""

@@ -1,4 +1,4 @@
-"""A real viewer shows the results of the default profile: OHIF in headless Chromium, with Orthanc behind it.
+"""A real viewer shows the results of the default and ohif profiles: OHIF in headless Chromium, Orthanc behind it.
 
 What each test leaves on the screen is kept in ``build/viewer``, also when it fails.
 """
@@ -91,6 +91,13 @@ def test_the_summary_is_shown_as_it_was_drawn(reader, study):
     reader.open_series("Summary")
     reader.page.wait_for('[data-cy="viewport-overlay-top-left"]', "Summary")
     wait_until(lambda: likeness(reader.picture(), summary) > 0.9, 60, "the summary on the screen", 0.5)
+    assert reader.complaints() == []
+
+
+def test_the_arrow_of_the_ohif_profile_becomes_a_measurement_of_the_viewer(reader):
+    reader.close_player()
+    reader.open_series("Arrows")
+    assert reader.load_measurements() == [f"{BROKEN.name}: suspected fracture 90%; AI, not verified"]
     assert reader.complaints() == []
 
 
