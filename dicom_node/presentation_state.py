@@ -49,10 +49,7 @@ def build_presentation_state(context: ResultContext, slices: Mapping[Vertebra, K
     header = context.header
     images = dict(zip(indices, evidence(context, header, indices), strict=True))
     center, width = BONE_WINDOW
-    layers = [
-        GraphicLayer(name, order, "AI, not verified", CIELabColor.from_rgb(*rgb))
-        for order, (name, rgb) in enumerate((("LEVELS", SUSPECTED_RGB), ("FRACTURES", LESION_RGB)), start=1)
-    ]
+    layers = _layers()
     dataset = GrayscaleSoftcopyPresentationState(
         referenced_images=list(images.values()),
         content_label="CERVICAL_SPINE",
@@ -76,6 +73,14 @@ def build_presentation_state(context: ResultContext, slices: Mapping[Vertebra, K
         area.PresentationPixelSpacing = [DS(row_mm, auto_format=True), DS(column_mm, auto_format=True)]
     stamp(dataset, context, header)
     return dataset
+
+
+def _layers() -> list[GraphicLayer]:
+    """The layers of suspected levels and of fractures."""
+    return [
+        GraphicLayer(name, order, "AI, not verified", CIELabColor.from_rgb(*rgb))
+        for order, (name, rgb) in enumerate((("LEVELS", SUSPECTED_RGB), ("FRACTURES", LESION_RGB)), start=1)
+    ]
 
 
 def _modality_lut(context: ResultContext, indices: Sequence[int]) -> ModalityLUTTransformation | None:

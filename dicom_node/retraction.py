@@ -58,17 +58,7 @@ def build_retraction(
         raise ValueError("the time of a retraction has no time zone")
     header = usable_header(results[0])
     origin = Origin(device, in_zone_of(header, now))
-    rejected = [
-        with_values(
-            nameless(header),
-            {
-                "SOPClassUID": result.SOPClassUID,
-                "SOPInstanceUID": result.SOPInstanceUID,
-                "SeriesInstanceUID": result.SeriesInstanceUID,
-            },
-        )
-        for result in results
-    ]
+    rejected = [_reference(header, result) for result in results]
     selection = Selection(
         title=reason.document_title,
         description="These results of cspine are withdrawn. Do not use them.",
@@ -86,6 +76,12 @@ def build_retraction(
     dataset = key_object_document(selection, device, header, arguments)
     stamp_origin(dataset, origin, header)
     return dataset
+
+
+def _reference(header: Dataset, result: Dataset) -> Dataset:
+    """A rejected object as evidence, with the checked patient and study of ``header``."""
+    keywords = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
+    return with_values(nameless(header), {keyword: result[keyword].value for keyword in keywords})
 
 
 def _composite_item(header: Dataset) -> CompositeContentItem:
