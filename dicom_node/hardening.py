@@ -5,6 +5,7 @@ sockets lock out everybody else. What is overridden here is tested against real 
 """
 
 import contextlib
+import queue
 import socket
 import struct
 import threading
@@ -16,10 +17,11 @@ from socketserver import TCPServer
 from typing import Any, cast
 
 from pynetdicom.association import Association
+from pynetdicom.fsm import TRANSITION_TABLE, StateMachine
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 _PDU_HEADER_BYTES = 6
-
+_LOCAL_EVENTS = frozenset({"Evt7", "Evt8", "Evt9", "Evt11", "Evt14", "Evt15"})  # primitives of our side after Evt1
 
 @dataclass(frozen=True, slots=True)
 class WireLimits:
@@ -38,6 +40,22 @@ class WireLimits:
     max_pdu_bytes: int = 1024 * 1024
 
 
+class LateStateMachine(StateMachine):
+    """The state machine of an association (PS3.8 9.2), on which our side may act just when the association ends.
+
+    pynetdicom's raises where a primitive of ours comes after the peer's abort or our own: its thread dies, and the
+    socket stays open.
+    """
+
+    def do_action(self, event: str) -> None:
+        """Act on ``event``; what our side asks of an association that is over is dropped."""
+        if event in _LOCAL_EVENTS and (event, self.current_state) not in TRANSITION_TABLE:
+            with contextlib.suppress(queue.Empty):
+                self.dul.to_provider_queue.get(block=False)
+            return
+        super().do_action(event)
+
+
 class HardenedSocket(AssociationSocket):
     """The socket of one association: bounded PDUs, a deadline for each, and closed for certain."""
 
@@ -49,6 +67,7 @@ class HardenedSocket(AssociationSocket):
 
     def arm(self, limits: WireLimits) -> None:
         """Begin to enforce ``limits``."""
+        self.assoc.dul.state_machine.__class__ = LateStateMachine
         self.limits = limits
         self.closes_at = time.monotonic() + limits.association_seconds
 

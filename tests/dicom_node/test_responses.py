@@ -6,11 +6,12 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from pynetdicom import AE, evt
-from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom import AE, build_context, evt
+from pynetdicom.pdu_primitives import A_ABORT, A_RELEASE, P_DATA
 from pynetdicom.sop_class import Verification
 
 from dicom_node import responses
+from dicom_node.association import associated
 from dicom_node.command import MAX_COMMAND_BYTES
 from dicom_node.errors import PeerError
 from dicom_node.responses import MAX_ANSWER_BYTES
@@ -93,6 +94,22 @@ def test_what_is_no_answer_ends_the_association_at_once(fragments, caplog):
         assert time.monotonic() - started < 15
         wait_until(lambda: aborted, 5, "the abort")
     assert "CANARY" not in caplog.text + str(caught.value)
+
+
+@pytest.mark.parametrize("late", [A_ABORT, A_RELEASE, P_DATA], ids=lambda kind: kind.__name__)
+def test_what_our_side_asks_of_an_association_that_is_over_is_dropped(late):
+    """Warnings are errors: a thread that dies of the late primitive fails the test."""
+    with answering() as (peer, aborted):
+        with associated(peer, "CSPINE", [build_context(Verification)], PATIENT) as association:
+            dul = association.dul
+            dul.event_queue.put("Evt19")  # as after what is no answer
+            for _ in range(3):
+                dul.send_pdu(late())
+            wait_until(lambda: dul.state_machine.current_state != "Sta6", 5, "the violation")
+            association.abort()
+        wait_until(lambda: not dul.is_alive(), 5, "the end of the thread")
+        assert dul.socket.socket is None or dul.socket.socket.fileno() == -1
+        assert aborted
 
 
 def test_responses_that_nobody_takes_end_the_association(monkeypatch):
