@@ -23,6 +23,7 @@ from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAsso
 _PDU_HEADER_BYTES = 6
 _LOCAL_EVENTS = frozenset({"Evt7", "Evt8", "Evt9", "Evt11", "Evt14", "Evt15"})  # primitives of our side after Evt1
 
+
 @dataclass(frozen=True, slots=True)
 class WireLimits:
     """Bounds on what a peer may hold or make us hold.
