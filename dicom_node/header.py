@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dicom_node.elements import PIXEL_DATA, Element, Walk
 from dicom_node.errors import InvalidInstance
-from dicom_node.transfer_syntaxes import DOCUMENT_CLASSES, ENCAPSULATED_SYNTAXES
+from dicom_node.transfer_syntaxes import CLASSES_WITHOUT_PIXELS, ENCAPSULATED_SYNTAXES
 
 _OTHER_PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009})  # float and double float: never in the accepted SOP classes
 
@@ -87,7 +87,7 @@ def inspect(data: bytes | memoryview, transfer_syntax_uid: str) -> InstanceHeade
                     raise InvalidInstance("Pixel Data occurs twice")
                 pixels = element
     header = _header(values)
-    if header.sop_class_uid in DOCUMENT_CLASSES:
+    if header.sop_class_uid in CLASSES_WITHOUT_PIXELS:
         if pixels is not None:
             raise InvalidInstance("Pixel Data is not part of this SOP class")
         return header

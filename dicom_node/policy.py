@@ -31,7 +31,8 @@ class ScpConfig:
 
     ``port`` 0 takes a free one. ``calling_ae_titles`` empty lets everybody in. Below ``min_free_bytes`` of free space
     new associations are rejected for the time being; the spool has its own, lower watermark for single instances.
-    Without ``reviews`` the SOP classes in which reviews of our results come are not offered. Timeouts are in seconds.
+    Without ``reviews`` the SOP classes in which our results and reviews of them come back are not offered. Timeouts
+    are in seconds.
     """
 
     ae_title: AETitle

@@ -24,14 +24,14 @@ from dicom_node.node import deterministic_uid
 from dicom_node.part10 import FileMeta
 from dicom_node.spool import Spool
 from dicom_node.transfer import Transfer
-from dicom_node.transfer_syntaxes import REVIEW_CLASSES, STORAGE_CLASSES
+from dicom_node.transfer_syntaxes import RETURNED_CLASSES, REVIEW_CLASSES, STORAGE_CLASSES
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
 
 _ANY_INSTANCE = deterministic_uid("stands for the SOP Instance UID where pydicom would look at it")
 _COMMAND_FRAGMENT, _LAST_COMMAND_FRAGMENT = 1, 3
-_RECEIVED_CLASSES = frozenset({*STORAGE_CLASSES, *REVIEW_CLASSES})
+_RECEIVED_CLASSES = frozenset({*STORAGE_CLASSES, *REVIEW_CLASSES, *RETURNED_CLASSES})
 _FRAGMENT_OVERHEAD = 6  # length, context id and control header of a presentation data value
 _MAX_WAITING_MESSAGES = 4  # asynchronous operations are not negotiated: an honest peer has one outstanding
 

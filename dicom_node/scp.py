@@ -37,6 +37,7 @@ from dicom_node.spool import Spool
 from dicom_node.transfer import Transfer
 from dicom_node.transfer_syntaxes import (
     NATIVE_SYNTAXES,
+    RETURNED_CLASSES,
     REVIEW_CLASSES,
     STORAGE_CLASSES,
     VERIFICATION_SYNTAXES,
@@ -134,7 +135,7 @@ class StorageSCP:
         entity.require_called_aet = True
         entity.maximum_associations = self._config.limits.max_sockets  # ours counts established ones only
         entity.add_supported_context(Verification, list(VERIFICATION_SYNTAXES))
-        for sop_class in STORAGE_CLASSES + (REVIEW_CLASSES if self._config.reviews else ()):
+        for sop_class in STORAGE_CLASSES + (REVIEW_CLASSES + RETURNED_CLASSES if self._config.reviews else ()):
             entity.add_supported_context(sop_class, list(syntaxes_of(sop_class)))
         if self._reports is not None:
             entity.add_supported_context(STORAGE_COMMITMENT, list(NATIVE_SYNTAXES), scu_role=False, scp_role=True)
@@ -208,7 +209,7 @@ class StorageSCP:
                 raise InstanceMismatch("SOP Class UID of data set and command differ")
             if header.sop_instance_uid != incoming.meta.sop_instance_uid:
                 raise InstanceMismatch("SOP Instance UID of data set and command differ")
-            if not self._receipts.has_use_for(header):
+            if header.sop_class_uid in RETURNED_CLASSES or not self._receipts.has_use_for(header):
                 LOGGER.info("association %s: an instance of no use here was not kept", reception.association_id)
                 return
             stored = self._spool.keep(incoming, header)

@@ -26,6 +26,19 @@ DOCUMENT_CLASSES: tuple[str, ...] = (
 REVIEW_CLASSES: tuple[str, ...] = SEGMENTATION_CLASSES + DOCUMENT_CLASSES
 """The SOP classes in which a review of our results may come back. Documents have no Pixel Data."""
 
+RETURNED_CLASSES: tuple[str, ...] = (
+    "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture Image Storage
+    "1.2.840.10008.5.1.4.1.1.104.1",  # Encapsulated PDF Storage
+    "1.2.840.10008.5.1.4.1.1.11.1",  # Grayscale Softcopy Presentation State Storage
+)
+"""The other SOP classes of our results, of which nothing is ever kept.
+
+They are received because a PACS that forwards whole studies sends them back: many give up at the first instance that is
+refused, and what comes behind it, a review perhaps, would never arrive.
+"""
+
+CLASSES_WITHOUT_PIXELS = frozenset({*DOCUMENT_CLASSES, *RETURNED_CLASSES[1:]})
+
 NATIVE_SYNTAXES: tuple[str, ...] = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 """Transfer syntaxes whose Pixel Data has a length that the attributes foretell (PS3.5 A.1, A.2)."""
 
@@ -67,7 +80,7 @@ def is_explicit(transfer_syntax_uid: str) -> bool:
 
 def syntaxes_of(sop_class_uid: str) -> tuple[str, ...]:
     """Return the transfer syntaxes in which instances of a received SOP class are accepted, preferred first."""
-    if sop_class_uid in DOCUMENT_CLASSES:
+    if sop_class_uid in CLASSES_WITHOUT_PIXELS:
         return NATIVE_SYNTAXES
     if sop_class_uid in SEGMENTATION_CLASSES:
         return tuple(syntax for syntax in STORAGE_SYNTAXES if syntax not in LOSSY_SYNTAXES)
@@ -78,6 +91,6 @@ def max_bytes_of(sop_class_uid: str) -> int:
     """Return the largest data set of a received SOP class, in bytes."""
     if sop_class_uid in DOCUMENT_CLASSES:
         return 16 << 20  # our reports have about 100 kB, and 1.4 MB where every slice is referenced
-    if sop_class_uid in SEGMENTATION_CLASSES:
+    if sop_class_uid in SEGMENTATION_CLASSES or sop_class_uid in RETURNED_CLASSES:
         return 512 << 20  # 7 levels on 600 slices of 512 x 512, one bit a pixel and every frame there, have 138 MB
     return 2 << 30

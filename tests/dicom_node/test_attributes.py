@@ -14,6 +14,7 @@ from dicom_node.transfer_syntaxes import (
     ENCAPSULATED_SYNTAXES,
     LOSSY_SYNTAXES,
     NATIVE_SYNTAXES,
+    RETURNED_CLASSES,
     SEGMENTATION_CLASSES,
     STORAGE_CLASSES,
     is_explicit,
@@ -44,6 +45,11 @@ def test_sop_classes_and_transfer_syntaxes_are_those_of_the_standard():
         uid.Comprehensive3DSRStorage,
         uid.KeyObjectSelectionDocumentStorage,
     ) == DOCUMENT_CLASSES
+    assert (
+        uid.SecondaryCaptureImageStorage,
+        uid.EncapsulatedPDFStorage,
+        uid.GrayscaleSoftcopyPresentationStateStorage,
+    ) == RETURNED_CLASSES
     assert (uid.JPEGLSNearLossless, uid.JPEG2000, uid.HTJ2K) == LOSSY_SYNTAXES
     assert (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian) == NATIVE_SYNTAXES
     assert uid.DeflatedExplicitVRLittleEndian == DEFLATED_SYNTAX

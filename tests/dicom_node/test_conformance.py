@@ -30,6 +30,7 @@ from dicom_node.transfer_syntaxes import (
     DOCUMENT_CLASSES,
     LOSSY_SYNTAXES,
     NATIVE_SYNTAXES,
+    RETURNED_CLASSES,
     REVIEW_CLASSES,
     SEGMENTATION_CLASSES,
     STORAGE_CLASSES,
@@ -53,7 +54,7 @@ def table(heading: str, number: int = 0) -> list[list[str]]:
 
 def test_the_received_sop_classes_are_the_negotiated_ones():
     received = {uid for _, uid, _, scp in table("## 1 Overview") if scp == "Yes"}
-    assert received == {*STORAGE_CLASSES, *REVIEW_CLASSES, Verification}
+    assert received == {*STORAGE_CLASSES, *REVIEW_CLASSES, *RETURNED_CLASSES, Verification}
     names = {LABEL_MAP_SEGMENTATION_STORAGE: "Label Map Segmentation Storage"}  # not in pydicom's dictionary yet
     assert all(names.get(uid, UID(uid).name) == name for name, uid, _, _ in table("## 1 Overview"))
 
@@ -107,7 +108,7 @@ def test_the_limits_are_those_of_the_code():
     assert values["Open connections, of one address"] == str(limits.max_sockets_per_address)
     for what, classes in (
         ("a CT instance", STORAGE_CLASSES),
-        ("a segmentation", SEGMENTATION_CLASSES),
+        ("a segmentation, Secondary Capture, PDF or Presentation State", SEGMENTATION_CLASSES + RETURNED_CLASSES),
         ("a document", DOCUMENT_CLASSES),
     ):
         stated = values[f"Largest data set of {what}"]
@@ -171,7 +172,7 @@ def test_of_the_proposed_syntaxes_the_first_of_the_table_is_accepted(tmp_path):
         association.release()
 
 
-@pytest.mark.parametrize("sop_class", [Verification, *STORAGE_CLASSES, *REVIEW_CLASSES], ids=str)
+@pytest.mark.parametrize("sop_class", [Verification, *STORAGE_CLASSES, *REVIEW_CLASSES, *RETURNED_CLASSES], ids=str)
 def test_what_is_stated_is_what_is_negotiated_over_the_wire(tmp_path, sop_class):
     proposed = [*STORAGE_SYNTAXES, "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"]
     with listening(tmp_path) as node:

@@ -18,7 +18,14 @@ from dicom_node.header import inspect
 from dicom_node.part10 import FileMeta, read_file_meta
 from dicom_node.scp import StoreStatus
 from dicom_node.spool import Spool
-from dicom_node.transfer_syntaxes import DOCUMENT_CLASSES, REVIEW_CLASSES, SEGMENTATION_CLASSES, max_bytes_of
+from dicom_node.transfer_syntaxes import (
+    CLASSES_WITHOUT_PIXELS,
+    DOCUMENT_CLASSES,
+    RETURNED_CLASSES,
+    REVIEW_CLASSES,
+    SEGMENTATION_CLASSES,
+    max_bytes_of,
+)
 from tests.dicom_node.listening import Listening, listening
 from tests.dicom_node.tiny_ct import CANARY, encode_data_set, make_ct
 from tests.dicom_node.tiny_reviews import make_document, make_mask
@@ -74,6 +81,17 @@ def test_an_instance_of_no_use_is_answered_with_success_and_kept_nowhere(node, c
     assert ours.SOPInstanceUID not in caplog.text
 
 
+@pytest.mark.parametrize("sop_class", RETURNED_CLASSES, ids=str)
+def test_of_the_other_classes_of_our_results_nothing_is_kept_whoever_made_it(node, sop_class):
+    dataset = make_mask(65, sop_class=sop_class)
+    if sop_class in CLASSES_WITHOUT_PIXELS:
+        dataset = make_document(65, sop_class=sop_class)
+    before = node.stored(), len(node.receipts.recorded)
+    assert send(node, dataset, dataset) == [StoreStatus.SUCCESS] * 2
+    assert (node.stored(), len(node.receipts.recorded)) == before
+    assert node.incoming() == []
+
+
 def test_a_document_with_pixels_and_a_mask_without_cannot_be_understood(node):
     document, mask, short = make_document(70), make_mask(71), make_mask(72)
     document.Rows, document.Columns, document.BitsAllocated, document.PixelData = 1, 2, 8, b"ab"
@@ -101,7 +119,8 @@ def test_documents_come_native_and_masks_native_or_lossless(node):
 
 def test_without_reviews_their_classes_are_not_offered(tmp_path):
     with listening(tmp_path, reviews=False) as node:
-        contexts = [build_context(sop_class, ExplicitVRLittleEndian) for sop_class in REVIEW_CLASSES]
+        classes = REVIEW_CLASSES + RETURNED_CLASSES
+        contexts = [build_context(sop_class, ExplicitVRLittleEndian) for sop_class in classes]
         assoc = AE(ae_title="PACS").associate("127.0.0.1", node.port, contexts, ae_title="CSPINE")
         assert assoc.accepted_contexts == []
 

@@ -14,7 +14,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_context
-from pynetdicom.sop_class import MRImageStorage, SecondaryCaptureImageStorage, Verification
+from pynetdicom.sop_class import MRImageStorage, UltrasoundImageStorage, Verification
 
 from dicom_node.node import AETitle
 from dicom_node.part10 import read_file_meta
@@ -134,13 +134,13 @@ def test_storescu_with_its_nagle_delay_stores_a_series(node, tmp_path, syntax):
 def test_other_classes_are_refused_by_name_and_the_rest_is_accepted(node, caplog):
     caplog.set_level(logging.INFO)
     ae = AE()
-    for abstract_syntax in (SecondaryCaptureImageStorage, MRImageStorage, CTImageStorage):
+    for abstract_syntax in (UltrasoundImageStorage, MRImageStorage, CTImageStorage):
         ae.add_requested_context(abstract_syntax)
     assoc = ae.associate("127.0.0.1", node.port, ae_title="CSPINE")
     assert [context.abstract_syntax for context in assoc.accepted_contexts] == [CTImageStorage]
     assert {context.result for context in assoc.rejected_contexts} == {3}
     assoc.release()
-    assert "refused MR Image Storage, Secondary Capture Image Storage" in caplog.text
+    assert "refused MR Image Storage, Ultrasound Image Storage" in caplog.text
 
 
 def test_deflated_syntaxes_are_refused_by_name(node, caplog):

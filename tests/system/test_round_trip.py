@@ -1,5 +1,6 @@
 """A CT study that Orthanc pushes comes back to Orthanc as SEG and SR, once, with real Redis and real databases."""
 
+import json
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,9 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from highdicom.seg import segread
+from pydicom import dcmread
+from pydicom.uid import Comprehensive3DSRStorage
 from sqlalchemy import select
 
+from dicom_node import codes
 from dicom_node.node import Peer
+from model.findings import Vertebra
+from tests.dicom_node import edits
 from tests.peers import (
     AutoPush,
     Orthanc,
@@ -23,7 +29,7 @@ from tests.peers import (
 )
 from tests.system.conftest import study_uid
 from tests.system.product import Product, running_product
-from worker.records import Run, StudyEvent
+from worker.records import NoteKind, Run, StudyEvent
 from worker.states import StudyState
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -136,7 +142,31 @@ def test_the_same_with_postgresql_storescu_and_a_pacs_that_pushes_the_results_ba
         assert product.wait_for_delivery(uid).line.generation == 1
         assert analyses(product, uid) == (1, 1)
         assert pacs.modalities(uid) == RESULT_MODALITIES
+        assert {job["State"] for job in pacs.jobs() if job["Type"] == "DicomModalityStore"} == {"Success"}
+        check_review(product, pacs, uid, tmp_path)
+        assert product.wait_for_delivery(uid).line.generation == 1
+        assert analyses(product, uid) == (1, 1)
         assert Peer.parse(pacs.peer) == product.settings.destination
+
+
+def check_review(product: Product, pacs: Orthanc, uid: str, folder: Path) -> None:
+    """A radiologist contradicts us on C4 and verifies; the PACS pushes the study again, and the review comes home."""
+    reports = (dcmread(path) for path in pacs.download_study(uid, folder, "SR"))
+    ours = next(report for report in reports if report.SOPClassUID == Comprehensive3DSRStorage)
+    review = edits.edited(ours, verified=True)
+    group = edits.group_of(review, Vertebra.C4)
+    suspected = any(edits.named(item, codes.FRACTURE) for item in group.ContentSequence)
+    edits.change(group, codes.FRACTURE, codes.ABSENT)  # where we suspected a fracture, and else
+    edits.change(group, codes.FINDING, codes.FRACTURE)
+    pacs.upload(edits.written(review, folder / "review.dcm"))
+    view = product.wait(uid, lambda view: view.events[-1].kind == NoteKind.REVIEW, "the review", 120)
+    assert "(verified)" in view.events[-1].detail
+    assert "rejected" in view.events[-1].detail
+    exported = product.cli("reviews", "export", str(folder / "labels"))
+    assert exported.stdout.startswith("1 studies with 1 reviews"), exported.stderr
+    [labels] = (folder / "labels").glob("study-*/labels.json")
+    levels = {item["level"]: item["fracture"] for item in json.loads(labels.read_text())["levels"]}
+    assert levels["C4"] == ("ABSENT" if suspected else "PRESENT")
 
 
 def pushes_ended(pacs: Orthanc) -> bool:
