@@ -34,5 +34,5 @@ bench: setup ## measure: tests/benchmarks/bench_*.py
 COMPILE := uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-annotate
 lock: ## lock the dependencies anew (needs uv); add ARGS=--upgrade for newer releases
-	$(COMPILE) $(ARGS) --extra cpu --extra embedded --extra postgresql --group dev -o requirements.lock
-	$(COMPILE) $(ARGS) --extra gpu --extra embedded --extra postgresql -o deploy/requirements-gpu.lock
+	$(COMPILE) $(ARGS) --extra cpu --extra embedded --extra postgresql --extra train --group dev -o requirements.lock
+	$(COMPILE) $(ARGS) --extra gpu --extra embedded --extra postgresql --extra train -o deploy/requirements-gpu.lock

@@ -135,7 +135,7 @@ def test_a_lock_names_no_host_and_hashes_everything(lock: Path):
 def test_the_lock_holds_every_dependency_that_the_project_names():
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())
     named = list(project["project"]["dependencies"]) + list(project["dependency-groups"]["dev"])
-    for extra in ("cpu", "embedded", "postgresql"):
+    for extra in ("cpu", "embedded", "postgresql", "train"):
         named += project["project"]["optional-dependencies"][extra]
     names = {re.split(r"[\[<>=]", requirement)[0] for requirement in named}
     locked = set(re.findall(r"^([a-z0-9-]+)==", LOCKS[0].read_text(), re.MULTILINE))
