@@ -1,4 +1,4 @@
-"""What every data set gives: studies of patients with what is known of them. Adapters make them, ``prepare`` reads them.
+"""What every data set gives: studies of patients and what is known of them. Adapters make them, ``prepare`` reads them.
 
 An adapter looks at everything that can be checked without pixels before it returns its studies, so that a missing label
 costs a second and not the hour after which a volume would have been read.
