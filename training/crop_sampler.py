@@ -17,6 +17,7 @@ class CropCase:
     """One prepared crop: normalized slices (slice, row, column), the level's share and the fracture mask as 0..255.
 
     ``mask`` has half the rows and columns. ``kind`` is empty for an intact level; ``source`` names where it comes from.
+    ``masked`` is False where the fracture's voxels are not marked: then only the crop as a whole is trained on.
     """
 
     shown: NDArray[np.float16]
@@ -25,6 +26,7 @@ class CropCase:
     level: int
     kind: str
     source: str
+    masked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ def write_shard(path: Path, cases: Sequence[CropCase]) -> None:
         "level": np.array([case.level for case in cases]),
         "kind": np.array([case.kind for case in cases]),
         "source": np.array([case.source for case in cases]),
+        "masked": np.array([case.masked for case in cases]),
     }
     for name in ("shown", "mine", "mask"):
         arrays[name] = np.concatenate([getattr(case, name) for case in cases])
@@ -61,14 +64,15 @@ def write_shard(path: Path, cases: Sequence[CropCase]) -> None:
 
 
 def read_shard(path: Path) -> list[CropCase]:
-    """The crops of one file."""
+    """The crops of one file; those of a file without ``masked`` have their fractures marked."""
     with np.load(path, allow_pickle=False) as stored:
         ends = np.cumsum(stored["slices"])[:-1]
         parts = [np.split(stored[name], ends) for name in ("shown", "mine", "mask")]
-        about = zip(stored["level"], stored["kind"], stored["source"], strict=True)
+        masked = stored["masked"] if "masked" in stored else np.ones(len(stored["slices"]), bool)
+        about = zip(stored["level"], stored["kind"], stored["source"], masked, strict=True)
         return [
-            CropCase(shown, mine, mask, int(level), str(kind), str(source))
-            for shown, mine, mask, (level, kind, source) in zip(*parts, about, strict=True)
+            CropCase(shown, mine, mask, int(level), str(kind), str(source), bool(marked))
+            for shown, mine, mask, (level, kind, source, marked) in zip(*parts, about, strict=True)
         ]
 
 

@@ -1,6 +1,7 @@
 """Crops for the fracture network: the same seed makes the same crop, cut by the code that serves, with its truth."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,6 +34,15 @@ def test_a_shard_comes_back_as_it_was(folder):
     assert broken.kind == "burst"
     assert short.shown.shape == (5, 80, 96)
     assert np.array_equal(broken.mask, case(kind="burst").mask)
+
+
+def test_a_shard_says_which_fractures_are_not_marked_and_an_older_one_has_all_marked(tmp_path):
+    unmarked = replace(case(kind="burst"), mask=np.zeros((12, 40, 48), dtype=np.uint8), masked=False)
+    write_shard(tmp_path / "new.npz", [case(kind="burst"), unmarked])
+    assert [one.masked for one in read_shard(tmp_path / "new.npz")] == [True, False]
+    with np.load(tmp_path / "new.npz") as stored:
+        np.savez(tmp_path / "old.npz", **{name: stored[name] for name in stored.files if name != "masked"})
+    assert [one.masked for one in read_shard(tmp_path / "old.npz")] == [True, True]
 
 
 def test_sequences_have_the_shape_and_the_truth_that_is_trained(folder):
