@@ -17,8 +17,8 @@ LEVEL_CHANNELS = 8
 ATTENTION_UNITS = 32
 
 
-def _decoded(config: NetworkConfig, inputs: Any) -> list[Any]:
-    """The encoder's deepest features and the decoder's at every stage."""
+def decoded(config: NetworkConfig, inputs: Any) -> list[Any]:
+    """The encoder's deepest features, then the decoder's at every stage, finer and finer; ValueError if unfit."""
     features = ENCODERS[Encoder(config.encoder)](config, inputs)
     if len(config.decoder) > len(features) - 1:
         raise ValueError(
@@ -42,7 +42,7 @@ def build_unet(config: NetworkConfig) -> Any:
     pretrained weights cannot be had.
     """
     inputs = keras.Input((config.height, config.width, 3), name="slices")
-    tensor = _decoded(config, inputs)[-1]
+    tensor = decoded(config, inputs)[-1]
     levels = layers.Conv2D(LEVEL_CHANNELS, 1, activation="softmax", dtype="float32", name="levels")(tensor)
     return keras.Model(inputs, {"levels": levels}, name="cspine_levels")
 
@@ -79,7 +79,7 @@ def build_fracture_network(config: NetworkConfig, channels: int = 4) -> Fracture
     inputs = keras.Input((config.height, config.width, channels), name="crops")
     filling = [-(size or 0) % STRIDES.get(Encoder(config.encoder), 32) for size in (config.height, config.width)]
     sides = tuple((count // 2, count - count // 2) for count in filling)
-    stages = _decoded(config, layers.ZeroPadding2D(sides, name="filled")(inputs) if any(filling) else inputs)
+    stages = decoded(config, layers.ZeroPadding2D(sides, name="filled")(inputs) if any(filling) else inputs)
     mask = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32", name="mask")(stages[-1])
     if any(filling) and mask.shape[1] == (config.height or 0) + filling[0]:
         mask = layers.Cropping2D(sides, name="cut_back")(mask)
