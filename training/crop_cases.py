@@ -4,15 +4,16 @@ import json
 import logging
 import multiprocessing
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.crops import CropConfig, crop_grid, crop_level, level_boxes
+from model.crops import CropConfig, CropGrid, crop_grid, crop_level, level_boxes
 from model.findings import Vertebra
+from model.preprocess import Volume
 from training.anatomy import Anatomy, Grid
 from training.artifacts import random_artifacts
 from training.atlas import Atlas, load_atlas
@@ -88,7 +89,7 @@ def painted(anatomy: Anatomy, grid: Grid, rng: np.random.Generator) -> NDArray[n
 
 
 def cut_case(
-    hu: NDArray[np.float32],
+    hu: Volume,
     labels: NDArray[np.uint8],
     lesion: NDArray[np.bool_],
     about: tuple[int, str, str],
@@ -103,16 +104,28 @@ def cut_case(
     boxes = level_boxes(np.where(labels == level, labels, 0).astype(np.uint8))
     if level not in boxes:
         raise ValueError(f"C{level} is not in view")
-    grid = crop_grid(hu.shape, boxes[level], spacing_mm, config)
-    crop = crop_level(hu, labels, level, grid, config)
+    return case_on_grid(hu, labels, lesion, about, crop_grid(hu.shape, boxes[level], spacing_mm, config), config)
+
+
+def case_on_grid(
+    hu: Volume,
+    labels: NDArray[np.uint8],
+    lesion: NDArray[np.bool_],
+    about: tuple[int, str, str],
+    grid: CropGrid,
+    config: CropConfig,
+) -> CropCase:
+    """The crop of one level on its grid, exactly as the network is fed with it in serving, and its truth."""
+    crop = crop_level(hu, labels, about[0], grid, config)
     truth = grid.sample(lesion)
     coarse = truth.reshape(len(truth), config.rows // 2, 2, config.columns // 2, 2).max(axis=(2, 4))
-    return CropCase(
-        crop.images[..., 1].astype(np.float16),
-        np.rint(crop.images[..., 3] * 255).astype(np.uint8),
-        np.rint(coarse * 255).astype(np.uint8),
-        *about,
-    )
+    shown, mine = np.ascontiguousarray(crop.images[..., 1]), np.ascontiguousarray(crop.images[..., 3])
+    return CropCase(shown, mine, np.rint(coarse * 255).astype(np.uint8), *about)
+
+
+def compact(case: CropCase) -> CropCase:
+    """The same crop in less than half of the room, rounded by less than noise: how synthetic crops are kept."""
+    return replace(case, shown=case.shown.astype(np.float16), mine=np.rint(case.mine * 255).astype(np.uint8))
 
 
 def synthetic_crops(seed: int, atlas: Atlas | None, plan: CropPlan) -> list[CropCase]:
@@ -126,7 +139,7 @@ def synthetic_crops(seed: int, atlas: Atlas | None, plan: CropPlan) -> list[Crop
     lesion = anatomy.fracture & (anatomy.labels == level) if kind else np.zeros_like(anatomy.fracture)
     step = (spacing[0], spacing[1], spacing[2])
     return [
-        cut_case(painted(anatomy, grid, rng), anatomy.labels, lesion, about, step, plan.crops)
+        compact(cut_case(painted(anatomy, grid, rng), anatomy.labels, lesion, about, step, plan.crops))
         for _ in range(PAINTINGS)
         if (anatomy.labels == level).any()
     ]

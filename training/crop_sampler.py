@@ -16,12 +16,14 @@ from model.preprocess import Field
 class CropCase:
     """One prepared crop: normalized slices (slice, row, column), the level's share and the fracture mask as 0..255.
 
-    ``mask`` has half the rows and columns. ``kind`` is empty for an intact level; ``source`` names where it comes from.
+    Crops of ``prepare`` hold slices and share as float32, exactly as the network is fed in serving; synthetic ones
+    hold float16 and 0..255, which takes less room: ``level_share`` reads both. ``mask`` has half the rows and columns.
+    ``kind`` is empty for an intact level; ``source`` names where it comes from.
     ``masked`` is False where the fracture's voxels are not marked: then only the crop as a whole is trained on.
     """
 
-    shown: NDArray[np.float16]
-    mine: NDArray[np.uint8]
+    shown: NDArray[np.float32] | NDArray[np.float16]
+    mine: NDArray[np.float32] | NDArray[np.uint8]
     mask: NDArray[np.uint8]
     level: int
     kind: str
@@ -76,12 +78,18 @@ def read_shard(path: Path) -> list[CropCase]:
         ]
 
 
+def level_share(mine: NDArray[np.float32] | NDArray[np.uint8]) -> Field:
+    """The level's share in each pixel, 0..1, of what a crop holds of it."""
+    share = np.asarray(mine, dtype=np.float32)
+    return share / np.float32(255) if mine.dtype == np.uint8 else share
+
+
 def contrast(case: CropCase) -> float:
     """By how much the bone around a fracture is brighter than the fracture (normalized HU); 0 where either is tiny."""
     slices, rows, columns = case.mask.shape
     blocks = (slices, rows, case.shown.shape[1] // rows, columns, case.shown.shape[2] // columns)
     shown = case.shown.astype(np.float32).reshape(blocks).mean(axis=(2, 4))
-    mine = case.mine.astype(np.float32).reshape(blocks).mean(axis=(2, 4)) > 100
+    mine = level_share(case.mine).reshape(blocks).mean(axis=(2, 4)) > 0.4
     lesion = case.mask > 150
     around = ndimage.binary_dilation(lesion, np.ones((3, 5, 5))) & mine & ~lesion
     if lesion.sum() < 5 or around.sum() < 5:
@@ -93,7 +101,7 @@ def crop_images(case: CropCase) -> Field:
     """Network input (slice, row, column, 4) of a prepared crop, unchanged."""
     shown = case.shown.astype(np.float32)
     above, below = np.concatenate([shown[:1], shown[:-1]]), np.concatenate([shown[1:], shown[-1:]])
-    return np.stack([above, shown, below, case.mine.astype(np.float32) / 255], axis=-1)
+    return np.stack([above, shown, below, level_share(case.mine)], axis=-1)
 
 
 class CropSampler:
@@ -152,10 +160,10 @@ class CropSampler:
             changed += rng.standard_normal(shown.shape, dtype=np.float32) * np.float32(rng.uniform(0, 0.12))
         return np.asarray(np.maximum(changed, low), dtype=np.float32)
 
-    def _blunted(self, mine: NDArray[np.uint8]) -> Field:
+    def _blunted(self, mine: NDArray[np.float32] | NDArray[np.uint8]) -> Field:
         """The level's share as a network would find it: a little larger, smaller or fainter."""
-        share = mine.astype(np.float32) / 255
-        return np.clip(share * np.float32(self._rng.uniform(0.7, 1.6)), 0, 1)
+        blunted: Field = np.clip(level_share(mine) * np.float32(self._rng.uniform(0.7, 1.6)), 0, 1)
+        return blunted
 
     def _cut(self, images: Field, mask: Field, size: int) -> tuple[Field, Field]:
         """A piece around a voxel of the fracture, or, where there is none and sometimes else, of the level."""

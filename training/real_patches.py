@@ -16,7 +16,7 @@ from scipy import ndimage
 from model.crops import CropConfig
 from training.anatomy import SEEN_MM3, blurred
 from training.artifacts import random_artifacts
-from training.crop_cases import RECORD_FILE, cut_case, write_shards
+from training.crop_cases import RECORD_FILE, compact, cut_case, write_shards
 from training.crop_sampler import CropCase
 from training.fractures import Cut, unit
 from training.real_sets import read_head
@@ -99,7 +99,7 @@ def real_patches(
                 continue
         about = (1, KIND if made % 2 else "", SOURCE)
         shown = random_artifacts(shown, STEP_MM, rng)
-        yield cut_case(shown, piece.bone.astype(np.uint8), lesion, about, STEP_MM, CropConfig())
+        yield compact(cut_case(shown, piece.bone.astype(np.uint8), lesion, about, STEP_MM, CropConfig()))
         made += 1
 
 
