@@ -1,5 +1,6 @@
 """Certificates for tests, made with the openssl program: an authority, a server on loopback, a client, a stranger."""
 
+import ssl
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,16 @@ def make_certificates(folder: Path) -> Certificates:
         client=_make(folder, "client", *signed),
         stranger=_make(folder, "stranger", *names),
     )
+
+
+def server_context(pair: Pair, authority: Path | None = None) -> ssl.SSLContext:
+    """The TLS of a server; with an authority whoever connects must show a certificate of it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    if authority is not None:
+        context.load_verify_locations(authority)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 def _make(folder: Path, name: str, *options: str) -> Pair:

@@ -52,6 +52,12 @@ def table(heading: str, number: int = 0) -> list[list[str]]:
     return rows[2:]
 
 
+def test_the_requested_sop_classes_are_those_of_results_and_services():
+    requested = {uid for _, uid, scu, _ in table("## 1 Overview") if scu == "Yes"}
+    built = {uid for _, _, uid, _ in table("#### Objects of Results")}  # compared with what is built in test_validation
+    assert requested == built | {Verification, STORAGE_COMMITMENT, STUDY_ROOT_FIND}
+
+
 def test_the_received_sop_classes_are_the_negotiated_ones():
     received = {uid for _, uid, _, scp in table("## 1 Overview") if scp == "Yes"}
     assert received == {*STORAGE_CLASSES, *REVIEW_CLASSES, *RETURNED_CLASSES, Verification}

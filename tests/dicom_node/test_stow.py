@@ -3,7 +3,6 @@
 import gzip
 import logging
 import socket
-import ssl
 import threading
 import time
 
@@ -14,7 +13,7 @@ from dicom_node.dicomweb import HttpTimeouts
 from dicom_node.errors import PeerError
 from dicom_node.http_session import MAX_ANSWER_BYTES
 from dicom_node.stow import StowTarget, store
-from tests.certificates import make_certificates
+from tests.certificates import make_certificates, server_context
 from tests.dicom_node.tiny_ct import make_ct, write_ct
 from tests.dicom_node.web_service import Reply, web_service
 
@@ -165,14 +164,6 @@ def test_neither_the_token_nor_what_the_service_says_is_logged(files, caplog):
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
     return make_certificates(tmp_path_factory.mktemp("certificates"))
-
-
-def server_context(pair, authority):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pair.certificate, pair.key)
-    context.load_verify_locations(authority)
-    context.verify_mode = ssl.CERT_REQUIRED
-    return context
 
 
 @pytest.mark.peer

@@ -20,7 +20,7 @@ from dicom_node.node import Peer
 from dicom_node.requestor_socket import RequestorSocket
 from dicom_node.scu import ScuTimeouts, echo, send
 from dicom_node.tls import TlsFiles, UnusableTlsFiles, client_context
-from tests.certificates import make_certificates
+from tests.certificates import make_certificates, server_context
 from tests.dicom_node.scripted_scp import scp_of
 from tests.dicom_node.tiny_ct import encode_data_set, make_ct, write_ct
 from tests.processes import require
@@ -39,15 +39,6 @@ def certificates(tmp_path_factory):
 def mutual(certificates):
     """How to connect to a server that wants to see our certificate."""
     return client_context(TlsFiles(certificates.authority, certificates.client.certificate, certificates.client.key))
-
-
-def server_context(pair, authority=None):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pair.certificate, pair.key)
-    if authority is not None:
-        context.load_verify_locations(authority)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
 
 
 @contextmanager
