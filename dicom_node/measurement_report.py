@@ -71,9 +71,13 @@ def segmentation_kind(segmentation: Dataset | None) -> ResultKind | None:
 
 
 def group_arguments(finding: VertebraFinding, context: ResultContext) -> dict[str, Any]:
-    """The keyword arguments of every form of group; only a suspected fracture makes Fracture the Finding."""
+    """The keyword arguments of every form of group; only a suspected fracture makes Fracture the Finding.
+
+    Every group names its level as the Finding Site, which viewers show as its label.
+    """
     vertebra = codes.VERTEBRA[finding.vertebra]
     arguments = {
+        "finding_sites": [FindingSite(anatomic_location=vertebra)],
         "tracking_identifier": TrackingIdentifier(
             uid=context.tracking_uid(finding.vertebra), identifier=tracking_identifier(finding.vertebra)
         ),
@@ -94,7 +98,6 @@ def group_arguments(finding: VertebraFinding, context: ResultContext) -> dict[st
         **arguments,
         "finding_type": codes.FRACTURE,
         "finding_category": codes.MORPHOLOGICALLY_ABNORMAL_STRUCTURE,
-        "finding_sites": [FindingSite(anatomic_location=vertebra)],
         "measurements": [certainty],
         "qualitative_evaluations": [QualitativeEvaluation(codes.FRACTURE, codes.PRESENT)],
     }

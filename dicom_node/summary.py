@@ -105,19 +105,19 @@ def _source(item: Dataset) -> Dataset:
 
 
 def _draw_head(draw: ImageDraw.ImageDraw, context: ResultContext) -> None:
-    """Title, warning, and the conclusion on a colored banner."""
-    _text(draw, (12, 20), "Cervical spine CT: fracture detection", 22, TEXT_RGB)
-    _text(draw, (SIZE - 12, 20), "AI, not verified", 22, WARNING_RGB, anchor="rm")
+    """The conclusion on a colored banner, title and warning; viewers lay their players over what is below the top."""
     findings = context.findings
-    draw.rectangle((0, 40 * SCALE, SIZE * SCALE, 102 * SCALE), fill=BANNER_RGB[answer(findings)])
+    draw.rectangle((0, 0, SIZE * SCALE, 62 * SCALE), fill=BANNER_RGB[answer(findings)])
     size = 24
     lines = wrapped(draw, conclusion(findings), size, SIZE - 24)
     if len(lines) > 1:
         size = 19
         lines = wrapped(draw, conclusion(findings), size, SIZE - 24)[:3]
-    middle = 71 - (len(lines) - 1) * (size + 1) / 2
+    middle = 31 - (len(lines) - 1) * (size + 1) / 2
     for number, line in enumerate(lines):
         _text(draw, (12, middle + number * (size + 1)), line, size, (255, 255, 255))
+    _text(draw, (12, 83), "Cervical spine CT: fracture detection", 22, TEXT_RGB)
+    _text(draw, (SIZE - 12, 83), "AI, not verified", 22, WARNING_RGB, anchor="rm")
 
 
 def _draw_table(draw: ImageDraw.ImageDraw, findings: StudyFindings) -> None:

@@ -70,7 +70,7 @@ def test_fracture_is_the_finding_of_suspected_levels_and_of_no_other(fractured, 
         if finding.vertebra in fractured:
             assert (coded_finding, sites) == (codes.FRACTURE.value, [vertebra])
         else:
-            assert (coded_finding, sites) == (vertebra, [])
+            assert (coded_finding, sites) == (vertebra, [vertebra])
             assert codes.FRACTURE.value not in everything
             assert not names & {"Fracture", "Certainty of Finding"}
 

@@ -41,7 +41,7 @@ from tests.dicom_node.necks import (
 )
 from training.phantom_series import Geometry, SeriesOptions
 
-BANNER_AT = (SIZE - 4, 71)
+BANNER_AT = (1015, 5)
 
 
 def pixel_count(image, rgb):
