@@ -19,3 +19,7 @@ class PredictorOutOfMemory(ModelError):
     """The accelerator's memory did not suffice, even for half the batch; another moment may do."""
 
     permanent = False
+
+
+class UnusableImage(ModelError):
+    """What was given is no image that can be worked on: too large, too small, empty, damaged or in another format."""
