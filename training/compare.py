@@ -21,10 +21,11 @@ from model.predictor import level_probabilities
 from model.preprocess import PreprocessConfig, prepare, restore_labels
 from training import fit
 from training.batches import CropData, LevelData
+from training.bootstrap import Estimate
 from training.contenders import CONTENDERS, Contender
 from training.crop_sampler import read_shard
 from training.export import weights_bytes
-from training.figures import Estimate, Share, fracture_statistics, mean_interval, share
+from training.figures import Share, fracture_statistics, mean_interval, share
 from training.fractures import FractureKind
 from training.judging import judge
 from training.release import crop_scores, trained_fractures, trained_levels
@@ -146,13 +147,13 @@ def _level_figures(network: Any, plan: Comparison) -> dict[str, Any]:
     seconds: list[float] = []
     for study in synthetic_set(plan.studies).studies:
         started = time.perf_counter()
-        prepared = prepare(study.phantom.hu, study.phantom.spacing_mm, PreprocessConfig())
+        prepared = prepare(study.hu, study.spacing_mm, PreprocessConfig())
         levels = level_probabilities(engine, prepared, PreprocessConfig())
         found = solve_levels(levels, prepared.hu, prepared.spacing_mm, NamingConfig())
         labels = restore_labels(found.labels, prepared)
         seconds.append(time.perf_counter() - started)
         result = judge(study, LabelsOnly(labels))
-        dice.append(float(np.mean([level.dice for level in result.levels])))
+        dice.append(float(np.mean([level.mask.dice for level in result.levels if level.mask])))
         right.append(result.all_right)
     numbers = np.arange(len(dice))
     return {

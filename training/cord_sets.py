@@ -16,8 +16,9 @@ from scipy import ndimage
 
 from model.errors import UnusableVolume
 from model.findings import Limitation, Vertebra
+from training.bootstrap import Estimate
 from training.evaluate import VolumePredictor
-from training.figures import Estimate, Share, mean_interval, share
+from training.figures import Share, mean_interval, share
 from training.judging import Answer
 
 LOG = logging.getLogger(__name__)

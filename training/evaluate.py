@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from model.bundle import Bundle
 from model.errors import UnusableVolume
 from training.evaluation import Evaluation
-from training.judging import Answer, KnownStudy, StudyResult, judge, judge_refused
+from training.judging import Answer, JudgedStudy, judge, judge_refused
+from training.study_result import StudyResult
 
 LOG = logging.getLogger(__name__)
 TEST_SEED = 900_000_000
@@ -43,7 +44,7 @@ class StudySet:
     what: str
     seeds: str
     count: int
-    studies: Iterable[KnownStudy]
+    studies: Iterable[JudgedStudy]
     own_labels: bool = False
 
 
@@ -68,9 +69,9 @@ def evaluate(predictor: VolumePredictor, studies: StudySet) -> Evaluation:
     )
 
 
-def _judged(predictor: VolumePredictor, study: KnownStudy) -> StudyResult:
+def _judged(predictor: VolumePredictor, study: JudgedStudy) -> StudyResult:
     try:
-        answer = predictor.predict(study.phantom.hu, study.phantom.spacing_mm)
+        answer = predictor.predict(study.hu, study.spacing_mm)
     except UnusableVolume as error:
         return judge_refused(study, str(error))
     return judge(study, answer)

@@ -1,33 +1,43 @@
-"""What all results of one data set come to: names, Dice, fractures by level, study and type, each with its interval."""
+"""What all results of one data set come to: names, masks, fractures by level, study, type and site, with intervals."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.findings import Limitation, Vertebra
-from training.figures import (
-    Estimate,
-    Exam,
-    FractureStatistics,
-    Scores,
-    Share,
-    Studies,
-    Truth,
-    auc_interval,
-    constant_rsna_loss,
-    fracture_statistics,
-    mean_interval,
-    rsna_loss,
-    share,
-)
+from training.bootstrap import Estimate
+from training.calibration import Calibration, calibration
+from training.columns import Columns, hits, means
+from training.figures import FractureStatistics, Share, mean_interval, share
 from training.fractures import FractureKind
-from training.judging import StudyResult
+from training.rsna_loss import Exam, RsnaLoss, rsna_figures
+from training.study_result import LevelResult, MaskResult, StudyResult
+from training.thresholds import Decision, decisions
+
+UNKNOWN_KIND = "type not known"
+UNKNOWN_SITE = "site not known"
+
+
+class Refused(Enum):
+    """What becomes of studies that the predictor would not answer.
+
+    ``WRONG``: their fractures count as missed and their intact levels as called, so that refusing never pays.
+    """
+
+    WRONG = "counted as wrong"
+    LEFT_OUT = "left out"
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All results of one data set and what they come to; ``points`` maps operating points to thresholds."""
+    """All results of one data set and what they come to; ``points`` maps operating points to thresholds.
+
+    ``own_labels``: the true levels are the network's own, so that masks mean nothing.
+    """
 
     data: str
     what: str
@@ -37,168 +47,185 @@ class Evaluation:
     points: Mapping[str, float] = field(default_factory=dict)
     own_labels: bool = False
 
-    def fracture_levels(self) -> tuple[Scores, Truth, Studies]:
-        """Probability, truth and study number of every judged level whose fracture, if it has one, is in view."""
-        rows = [
-            (level.probability, level.fractured, number)
-            for number, result in enumerate(self.results)
-            for level in result.levels
-            if level.fractured is not None
-        ]
-        return _columns(rows)
+    @property
+    def refused(self) -> tuple[StudyResult, ...]:
+        """The studies that the predictor would not answer."""
+        return tuple(result for result in self.results if result.refused)
 
-    def statistics(self, threshold: float | None = None) -> FractureStatistics:
-        """Sensitivity, specificity and AUC of levels, at the bundle's threshold or another."""
-        return fracture_statistics(*self.fracture_levels(), self.threshold if threshold is None else threshold)
+    def _numbered(self) -> list[tuple[StudyResult, int]]:
+        """Every study and the number of its patient."""
+        numbers: dict[str, int] = {}
+        named = ((one, one.patient or f"study {place}") for place, one in enumerate(self.results))
+        return [(one, numbers.setdefault(patient, len(numbers))) for one, patient in named]
 
-    def study_statistics(self) -> FractureStatistics:
-        """Whole studies: called when any level is, ranked by the study probability; AUC is that of the ranking.
+    @property
+    def patients(self) -> int:
+        """How many patients the studies are of."""
+        return len({number for _, number in self._numbered()})
 
-        Studies whose only fractures are out of view are left out.
-        """
-        known = [(r.probability, r.fractured, k) for k, r in enumerate(self.results) if r.fractured is not None]
-        scores, truth, study = _columns(known)
-        called = np.array([result.called for result in self.results], dtype=np.bool_)[study]
-        return FractureStatistics(
-            share(called[truth], study[truth]),
-            share(~called[~truth], study[~truth]),
-            auc_interval(scores, truth, study),
+    def levels(self, level: Vertebra | None = None, refused: Refused = Refused.WRONG) -> Columns:
+        """Every level of known truth (or one level of all studies) at the bundle's threshold."""
+        return Columns.of(
+            (not one.fractured, one.fractured, not one.fractured, number)
+            if result.refused
+            else (one.probability, one.fractured, one.probability >= self.threshold, number)
+            for result, number in self._numbered()
+            for one in result.levels
+            if one.fractured is not None
+            and level in {None, one.vertebra}
+            and not (result.refused and refused is Refused.LEFT_OUT)
         )
 
-    def by_kind(self) -> dict[FractureKind, Share]:
-        """Sensitivity for each type of fracture that occurs, at the bundle's threshold."""
-        found: dict[FractureKind, Share] = {}
-        for kind in FractureKind:
-            rows = [
-                (level.called, number)
-                for number, result in enumerate(self.results)
-                for level in result.levels
-                if level.fractured and level.kind is kind
-            ]
-            measured = share(*_hits(rows))
-            if measured is not None:
-                found[kind] = measured
-        return found
+    def statistics(self, threshold: float | None = None, refused: Refused = Refused.WRONG) -> FractureStatistics:
+        """Sensitivity, specificity and areas of levels, at the bundle's threshold or another."""
+        columns = self.levels(refused=refused)
+        return (columns if threshold is None else columns.at(threshold)).statistics()
+
+    def studies(self, refused: Refused = Refused.WRONG, score: Callable[[StudyResult], float] | None = None) -> Columns:
+        """Whole studies of known truth, called when any level is; ``score``: their probability by default."""
+        return Columns.of(
+            (not result.fractured, result.fractured, not result.fractured, number)
+            if result.refused
+            else (score(result) if score else result.probability, result.fractured, result.called, number)
+            for result, number in self._numbered()
+            if result.fractured is not None and not (result.refused and refused is Refused.LEFT_OUT)
+        )
+
+    def study_statistics(self, refused: Refused = Refused.WRONG) -> FractureStatistics:
+        """Whole studies: called when any level is, ranked by the study probability; areas are those of the ranking."""
+        return self.studies(refused).statistics()
+
+    def level_calibration(self) -> Calibration | None:
+        """Whether the probabilities of levels that were found mean what they say."""
+        rows = [(one.probability, one.fractured, number) for one, number in self._judged() if one.found]
+        known = Columns.of((score, truth, False, number) for score, truth, number in rows if truth is not None)
+        return calibration(known.scores, known.truth, known.patients)
+
+    def study_calibration(self) -> Calibration | None:
+        """Whether the probabilities of answered studies mean what they say."""
+        known = self.studies(Refused.LEFT_OUT)
+        return calibration(known.scores, known.truth, known.patients)
+
+    def level_decisions(self) -> tuple[Decision, ...]:
+        """Thresholds for the goals, reached by single levels."""
+        known = self.levels()
+        return decisions(known.scores, known.truth, known.patients)
+
+    def study_decisions(self) -> tuple[Decision, ...]:
+        """Thresholds of levels for the goals, reached by whole studies: one is called when its highest level is."""
+        known = self.studies(score=lambda result: result.highest)
+        return decisions(known.scores, known.truth, known.patients)
+
+    def by_kind(self) -> dict[str, Share]:
+        """Sensitivity for each type of fracture that occurs, at the bundle's threshold; refused ones are missed."""
+        rows = [(one.kind or UNKNOWN_KIND, one.called, number) for one, number in self._judged() if one.fractured]
+        kinds = sorted({kind for kind, _, _ in rows}, key=kind_order)
+        found = {kind: share(*hits((hit, number) for mine, hit, number in rows if mine == kind)) for kind in kinds}
+        return {kind: figure for kind, figure in found.items() if figure is not None}
+
+    def by_site(self) -> dict[str, "Evaluation"]:
+        """The studies of each site, as an evaluation of its own."""
+        sites = sorted({result.site for result in self.results})
+        return {
+            site or UNKNOWN_SITE: replace(self, results=tuple(one for one in self.results if one.site == site))
+            for site in sites
+        }
+
+    def _judged(self) -> list[tuple[LevelResult, int]]:
+        return [(one, number) for result, number in self._numbered() for one in result.levels]
 
     def all_right(self, *, enough_levels: bool) -> Share | None:
-        """Share of studies with every visible level right, among those with five levels in view or those with fewer."""
-        wanted = [(result.all_right, number) for number, result in self._numbered(enough_levels=enough_levels)]
-        return share(*_hits(wanted))
+        """Share of studies with every visible level right, of those with five levels in view or those with fewer."""
+        wanted = [(one.all_right, number) for one, number in self._of(enough_levels=enough_levels) if one.masked]
+        return share(*hits(wanted))
 
     def limited(self) -> Share | None:
         """Share of the studies with fewer than five levels in view that say so (or were refused)."""
         telling = {Limitation.FEW_LEVELS, Limitation.NO_LEVELS}
-        short = self._numbered(enough_levels=False)
-        return share(*_hits([(bool(r.refused) or bool(telling & {*r.limitations}), number) for number, r in short]))
+        short = self._of(enough_levels=False)
+        return share(*hits((bool(r.refused) or bool(telling & {*r.limitations}), number) for r, number in short))
 
-    def _numbered(self, *, enough_levels: bool) -> list[tuple[int, StudyResult]]:
-        return [(k, result) for k, result in enumerate(self.results) if result.enough_levels == enough_levels]
+    def _of(self, *, enough_levels: bool) -> list[tuple[StudyResult, int]]:
+        return [(result, number) for result, number in self._numbered() if result.enough_levels == enough_levels]
+
+    def _masks(self, level: Vertebra | None) -> list[tuple[MaskResult, int]]:
+        if self.own_labels:
+            return []
+        return [(one.mask, number) for one, number in self._judged() if one.mask and level in {None, one.vertebra}]
 
     def dice(self, level: Vertebra | None = None) -> Estimate | None:
-        """Mean Dice of one level, or of all judged levels together."""
-        rows = [
-            (result.dice, number)
-            for number, study in enumerate(self.results)
-            for result in study.levels
-            if level is None or result.vertebra is level
-        ]
-        values, numbers = (
-            np.array([v for v, _ in rows], dtype=np.float64),
-            np.array([n for _, n in rows], dtype=np.intp),
-        )
-        return None if self.own_labels else mean_interval(values, numbers)
+        """Mean Dice of one level, or of all together; a level that was not found has 0."""
+        return mean_interval(*means((mask.dice, number) for mask, number in self._masks(level)))
+
+    def surface_mm(self, level: Vertebra | None = None) -> Estimate | None:
+        """Mean average symmetric surface distance of the levels that were found."""
+        rows = [(mask.distance.mean_mm, number) for mask, number in self._masks(level) if mask.distance]
+        return mean_interval(*means(rows))
+
+    def hausdorff95_mm(self, level: Vertebra | None = None) -> Estimate | None:
+        """Mean 95 % Hausdorff distance of the levels that were found."""
+        rows = [(mask.distance.hausdorff95_mm, number) for mask, number in self._masks(level) if mask.distance]
+        return mean_interval(*means(rows))
+
+    def without_surface(self, level: Vertebra | None = None) -> tuple[int, int]:
+        """How many masks have no distance because nothing carries their name, and how many there are."""
+        masks = [mask for mask, _ in self._masks(level)]
+        return sum(mask.distance is None for mask in masks), len(masks)
+
+    def confusion(self) -> NDArray[np.intp]:
+        """How often each true level (row 1..7; row 0: not there) got each name (column 1..7; column 0: none)."""
+        table = np.zeros((8, 8), dtype=np.intp)
+        for result in self.results:
+            for one in result.levels:
+                if one.mask:
+                    table[one.vertebra, one.mask.named_as or 0] += 1
+            for level in result.wrongly_named:
+                table[0, level] += 1
+        return table
+
+    def unknown(self) -> dict[Vertebra, tuple[str, ...]]:
+        """For each level the studies in which its truth is unknown: it was not judged there."""
+        found = {level: tuple(r.name for r in self.results if level in r.unknown) for level in Vertebra}
+        return {level: names for level, names in found.items() if names}
+
+    def not_found(self) -> Counter[Vertebra]:
+        """How often each level that is in view, or of known truth, was not found in a study that was answered."""
+        return Counter(level for result in self.results if not result.refused for level in result.missed)
 
     def lesion_hits(self) -> Share | None:
         """Share of rightly suspected levels whose fracture mask meets the true one."""
-        return share(*_hits([(dice > 0, number) for dice, number in self._lesions()]))
+        rows = [(one.lesion_hit, number) for one, number in self._judged() if one.lesion_hit is not None]
+        return share(*hits(rows))
 
     def lesion_dice(self) -> Estimate | None:
         """Mean Dice of the fracture masks of rightly suspected levels."""
-        rows = self._lesions()
-        return mean_interval(
-            np.array([dice for dice, _ in rows]), np.array([number for _, number in rows], dtype=np.intp)
-        )
+        rows = [(one.lesion_dice, number) for one, number in self._judged() if one.lesion_dice is not None]
+        return mean_interval(*means(rows))
 
-    def _lesions(self) -> list[tuple[float, int]]:
-        return [
-            (level.lesion_dice, number)
-            for number, result in enumerate(self.results)
-            for level in result.levels
-            if level.lesion_dice is not None
-        ]
+    def rsna(self) -> RsnaLoss | None:
+        """The RSNA loss beside its best constants; a refused study says 0.5 everywhere.
 
-    def exams(self) -> list[Exam]:
-        """The studies for the RSNA loss; those with a fracture out of view are left out."""
-        return [
-            Exam(r.probability, bool(r.fractured), tuple((v.probability, bool(v.fractured)) for v in r.levels))
-            for r in self.results
-            if all(level.fractured is not None for level in r.levels)
-        ]
+        Studies whose only fractures are out of view or unknown are left out, and so are levels of unknown truth.
+        """
+        known = [(result, number) for result, number in self._numbered() if result.fractured is not None]
+        return rsna_figures([_exam(result) for result, _ in known], np.array([n for _, n in known], dtype=np.intp))
 
     def seconds(self) -> float:
-        """Median seconds from volume to findings."""
-        return float(np.median([result.seconds for result in self.results])) if self.results else 0.0
-
-    def as_json(self) -> dict[str, object]:
-        """The summary and every study as plain JSON values."""
-        exams = self.exams()
-        return {
-            "data": self.data,
-            "what": self.what,
-            "seeds": self.seeds,
-            "studies": len(self.results),
-            "threshold": self.threshold,
-            "all_levels_right": _json(self.all_right(enough_levels=True)),
-            "all_levels_right_fewer_than_five": _json(self.all_right(enough_levels=False)),
-            "fewer_than_five_says_so": _json(self.limited()),
-            "mean_dice": _json(self.dice()),
-            "dice": {level.name: _json(self.dice(level)) for level in Vertebra},
-            "levels": self.statistics().as_json(),
-            "operating_points": {name: self.statistics(value).as_json() for name, value in self.points.items()},
-            "whole_studies": self.study_statistics().as_json(),
-            "kinds": {kind.value: figure.as_json() for kind, figure in self.by_kind().items()},
-            "lesion_hits": _json(self.lesion_hits()),
-            "lesion_dice": _json(self.lesion_dice()),
-            "stray_alarms": sum(len(result.stray_alarms) for result in self.results),
-            "rsna_loss": rsna_loss(exams),
-            "rsna_loss_of_constants": constant_rsna_loss(exams),
-            "median_seconds": self.seconds(),
-            "results": [_study_json(result) for result in self.results],
-        }
+        """Median seconds from volume to findings of the studies that were answered."""
+        seconds = [result.seconds for result in self.results if not result.refused]
+        return float(np.median(seconds)) if seconds else 0.0
 
 
-def _columns(rows: list[tuple[float, bool, int]]) -> tuple[Scores, Truth, Studies]:
-    scores = np.array([row[0] for row in rows], dtype=np.float64)
-    return scores, np.array([row[1] for row in rows], dtype=np.bool_), np.array([row[2] for row in rows], dtype=np.intp)
+def kind_order(kind: str) -> tuple[int, str]:
+    """Types in the order of ``FractureKind``, then all others by name."""
+    known = [one.value for one in FractureKind]
+    return (known.index(kind) if kind in known else len(known), kind)
 
 
-def _hits(rows: list[tuple[bool, int]]) -> tuple[Truth, Studies]:
-    return np.array([hit for hit, _ in rows], dtype=np.bool_), np.array([number for _, number in rows], dtype=np.intp)
-
-
-def _json(figure: Share | Estimate | None) -> dict[str, float | int] | None:
-    return figure.as_json() if figure else None
-
-
-def _study_json(result: StudyResult) -> dict[str, object]:
-    return {
-        "name": result.name,
-        "all_right": result.all_right,
-        "wrongly_named": [level.name for level in result.wrongly_named],
-        "stray_alarms": [level.name for level in result.stray_alarms],
-        "probability": round(result.probability, 4),
-        "limitations": [limitation.name for limitation in result.limitations],
-        "refused": result.refused,
-        "seconds": round(result.seconds, 2),
-        "levels": {
-            level.vertebra.name: {
-                "dice": round(level.dice, 4),
-                "right": level.right,
-                "probability": round(level.probability, 4),
-                "fractured": level.fractured,
-                "kind": level.kind.value if level.kind else None,
-                "lesion_dice": level.lesion_dice,
-            }
-            for level in result.levels
-        },
+def _exam(result: StudyResult) -> Exam:
+    levels = {
+        one.vertebra: (0.5 if result.refused else one.probability, one.fractured)
+        for one in result.levels
+        if one.fractured is not None
     }
+    return Exam(0.5 if result.refused else result.probability, bool(result.fractured), levels)

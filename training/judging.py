@@ -1,16 +1,19 @@
-"""What a predictor's answer for one study of known truth is worth: names, Dice, fractures, lesions."""
+"""Compare a predictor's answer for one study with what is known of it: names, masks, fractures, lesions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.findings import Limitation, StudyFindings, Vertebra
-from training.fractures import FractureKind
+from model.findings import StudyFindings, Vertebra, VertebraFinding
+from training.overlap import Overlap
 from training.phantom import Phantom
+from training.study_result import LevelResult, StudyResult
+from training.surface import Spacing
 
+Found = tuple[VertebraFinding, ...]
 JUDGED_MM3 = 3000.0
 """A level with less than this in view (about a third of it) is not judged."""
 ABSENT_MM3 = 100.0
@@ -19,7 +22,6 @@ NAMED_MM3 = 1000.0
 """An absent level is wrongly named when it gets this much."""
 LESION_MM3 = 30.0
 """A fracture with less than this in view is out of view: its level is neither broken nor intact."""
-ENOUGH_LEVELS = 5
 
 
 class Answer(Protocol):
@@ -42,144 +44,207 @@ class Answer(Protocol):
         """0 or the number of the suspected level to which a fracture voxel belongs."""
 
 
+class JudgedStudy(Protocol):
+    """A CT and what is known of it; arrays (slice, row, column) in the standard frame, on one grid.
+
+    ``fractures``: whether a level is broken, None where its fracture is out of view; a level that is missing is of
+    unknown truth. ``kinds``: type of a level's fracture where it is known. ``labels`` (0, 1..7; more is no cervical
+    level) and ``lesion`` (voxels marked as fractured): None where nobody made them.
+    """
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others of its set."""
+
+    @property
+    def patient(self) -> str:
+        """Whose study it is; "" for a patient of its own."""
+
+    @property
+    def site(self) -> str:
+        """Where it comes from ("" unknown)."""
+
+    @property
+    def hu(self) -> NDArray[np.int16]:
+        """The volume."""
+
+    @property
+    def spacing_mm(self) -> Spacing:
+        """Slice, row and column spacing."""
+
+    @property
+    def fractures(self) -> Mapping[Vertebra, bool | None]:
+        """What is known of each level."""
+
+    @property
+    def kinds(self) -> Mapping[Vertebra, str]:
+        """Types of fractures."""
+
+    @property
+    def labels(self) -> NDArray[np.uint8] | None:
+        """The true levels."""
+
+    @property
+    def lesion(self) -> NDArray[np.bool_] | None:
+        """The marked fractures."""
+
+
 @dataclass(frozen=True, slots=True)
 class KnownStudy:
-    """A CT with its truth; ``name`` tells it from the others of its set (a seed, or what was broken)."""
+    """A synthetic CT with its whole truth; ``name`` tells it from the others (a seed, or what was broken)."""
 
     name: str
     phantom: Phantom
+    patient: str = ""
+    site: str = ""
+
+    @property
+    def hu(self) -> NDArray[np.int16]:
+        """The volume."""
+        return self.phantom.hu
+
+    @property
+    def spacing_mm(self) -> Spacing:
+        """Slice, row and column spacing."""
+        return self.phantom.spacing_mm
+
+    @property
+    def labels(self) -> NDArray[np.uint8]:
+        """The true levels."""
+        return self.phantom.labels
+
+    @property
+    def lesion(self) -> NDArray[np.bool_]:
+        """The fractures."""
+        return self.phantom.fracture
+
+    @property
+    def kinds(self) -> Mapping[Vertebra, str]:
+        """Types of all fractures, those out of view too."""
+        return self.phantom.kinds
+
+    @property
+    def fractures(self) -> Mapping[Vertebra, bool | None]:
+        """The truth of every level with enough in view; None where it is broken out of view."""
+        phantom, voxel_mm3 = self.phantom, float(np.prod(self.phantom.spacing_mm))
+        there = np.bincount(phantom.labels.ravel(), minlength=8) * voxel_mm3
+        broken = np.bincount(phantom.labels[phantom.fracture], minlength=8) * voxel_mm3
+        return {
+            level: (True if broken[level] >= LESION_MM3 else None) if level in phantom.kinds else False
+            for level in Vertebra
+            if there[level] >= JUDGED_MM3
+        }
 
 
 @dataclass(frozen=True, slots=True)
-class LevelResult:
-    """One level in view.
+class _Comparison:
+    """A study beside its answer: levels with enough in view, the truth of levels, what was found.
 
-    ``right``: most of its voxels carry its name. ``fractured``: the truth; None when the fracture lies out of view.
-    ``called``: suspected at the bundle's threshold. ``lesion_dice``: of the fracture mask, where the level is broken
-    and called; None elsewhere.
+    ``overlap``: None where the true levels are not known, and then nothing is known to be in view.
     """
 
-    vertebra: Vertebra
-    dice: float
-    right: bool
-    probability: float
-    called: bool
-    fractured: bool | None
-    kind: FractureKind | None = None
-    lesion_dice: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StudyResult:
-    """One study: its levels with enough in view to be judged, absent levels that were named, alarms elsewhere.
-
-    ``refused``: why the predictor would not answer ("" when it did).
-    """
-
-    name: str
-    levels: tuple[LevelResult, ...]
-    wrongly_named: tuple[Vertebra, ...]
-    stray_alarms: tuple[Vertebra, ...]
-    probability: float
-    limitations: tuple[Limitation, ...]
-    seconds: float
-    refused: str = ""
-
-    @property
-    def all_right(self) -> bool:
-        """Whether every level in view has its name and no absent one was named."""
-        return not self.wrongly_named and all(level.right for level in self.levels)
-
-    @property
-    def enough_levels(self) -> bool:
-        """Whether five levels or more are in view."""
-        return len(self.levels) >= ENOUGH_LEVELS
-
-    @property
-    def called(self) -> bool:
-        """Whether any level is suspected."""
-        return bool(self.stray_alarms) or any(level.called for level in self.levels)
-
-    @property
-    def fractured(self) -> bool | None:
-        """Whether any level is broken; None when the only fractures are out of view."""
-        truths = {level.fractured for level in self.levels}
-        return True if True in truths else None if None in truths else False
-
-
-@dataclass(frozen=True, slots=True)
-class _Overlap:
-    """Volumes in mm3 of each pair of true (row) and found (column) level; 0 is background and everything else."""
-
-    table_mm3: NDArray[np.float64]
+    study: JudgedStudy
+    overlap: Overlap | None
+    seen: frozenset[Vertebra]
+    truth: Mapping[Vertebra, bool | None]
+    findings: Mapping[Vertebra, VertebraFinding]
+    lesions: NDArray[np.uint8]
 
     @classmethod
-    def of(
-        cls, truth: NDArray[np.uint8], found: NDArray[np.uint8], spacing_mm: tuple[float, float, float]
-    ) -> "_Overlap":
-        known = np.where(truth <= 7, truth, 0).astype(np.uint8)
-        counts = np.bincount((8 * known + found).ravel(), minlength=64).reshape(8, 8)
-        return cls(np.asarray(counts * float(np.prod(spacing_mm)), dtype=np.float64))
+    def of(cls, study: JudgedStudy, labels: NDArray[np.uint8], lesions: NDArray[np.uint8], found: Found) -> Self:
+        overlap = None if study.labels is None else Overlap(study.labels, labels, study.spacing_mm)
+        seen = [level for level in Vertebra if overlap is not None and overlap.true_mm3(level) >= JUDGED_MM3]
+        findings = {finding.vertebra: finding for finding in found}
+        return cls(study, overlap, frozenset(seen), study.fractures, findings, lesions)
 
-    def true_mm3(self, level: Vertebra) -> float:
-        return float(self.table_mm3[level].sum())
+    def levels(self) -> tuple[LevelResult, ...]:
+        """Every level that is seen or known, from C1 downwards; one that was not found has probability 0."""
+        return tuple(self._level(level) for level in Vertebra if level in self.seen or level in self.truth)
 
-    def found_mm3(self, level: Vertebra) -> float:
-        return float(self.table_mm3[:, level].sum())
+    def _level(self, level: Vertebra) -> LevelResult:
+        finding, fractured = self.findings.get(level), self.truth.get(level)
+        called = finding is not None and finding.fractured
+        hit, dice = self._lesion(level) if fractured and called else (None, None)
+        return LevelResult(
+            level,
+            finding.probability if finding else 0.0,
+            found=finding is not None,
+            called=called,
+            fractured=fractured,
+            kind=str(self.study.kinds.get(level, "")),
+            mask=self.overlap.mask(level) if self.overlap is not None and level in self.seen else None,
+            lesion_hit=hit,
+            lesion_dice=dice,
+        )
 
-    def dice(self, level: Vertebra) -> float:
-        size = self.true_mm3(level) + self.found_mm3(level)
-        return 2 * float(self.table_mm3[level, level]) / size if size else 1.0
+    def _lesion(self, level: Vertebra) -> tuple[bool | None, float | None]:
+        """Whether the found lesion of a level meets its marked one, and their Dice where the level's mask is known."""
+        marked, labels = self.study.lesion, self.study.labels
+        if marked is None:
+            return None, None
+        mine = self.lesions == level
+        if labels is None:
+            return bool((marked & mine).any()), None
+        own = marked & (labels == level)
+        if own.sum() * np.prod(self.study.spacing_mm) < LESION_MM3:
+            return None, None
+        common = int((own & mine).sum())
+        return common > 0, 2 * common / int(own.sum() + mine.sum())
 
-    def right(self, level: Vertebra) -> bool:
-        return 2 * float(self.table_mm3[level, level]) > self.true_mm3(level)
+    def wrongly_named(self) -> tuple[Vertebra, ...]:
+        """Levels that are not there and were named."""
+        overlap = self.overlap
+        if overlap is None:
+            return ()
+        absent = [level for level in Vertebra if overlap.true_mm3(level) < ABSENT_MM3]
+        return tuple(level for level in absent if overlap.found_mm3(level) >= NAMED_MM3)
+
+    def unknown(self) -> tuple[Vertebra, ...]:
+        """Levels that may be broken or not: of those in view where that is known, else of all."""
+        candidates = {*self.truth, *(Vertebra if self.overlap is None else self.seen)}
+        return tuple(level for level in sorted(candidates) if self.truth.get(level) is None)
+
+    def stray_alarms(self) -> tuple[Vertebra, ...]:
+        """Suspected levels that are not there."""
+        there = {*self.seen, *self.truth, *self.study.kinds, *self.unknown()}
+        return tuple(level for level, finding in self.findings.items() if finding.fractured and level not in there)
 
 
-def judge(study: KnownStudy, answer: Answer) -> StudyResult:
+def judge(study: JudgedStudy, answer: Answer) -> StudyResult:
     """Compare an answer with its study's truth."""
-    phantom, findings = study.phantom, answer.findings
-    overlap = _Overlap.of(phantom.labels, answer.labels, phantom.spacing_mm)
-    lesions = _Overlap.of(np.where(phantom.fracture, phantom.labels, 0), answer.lesions, phantom.spacing_mm)
-    found = {finding.vertebra: (finding.probability, finding.fractured) for finding in findings.vertebrae}
-    judged = [level for level in Vertebra if overlap.true_mm3(level) >= JUDGED_MM3]
-    wrongly_named = tuple(
-        level for level in Vertebra if overlap.true_mm3(level) < ABSENT_MM3 and overlap.found_mm3(level) >= NAMED_MM3
-    )
-    stray = tuple(level for level, (_, called) in found.items() if called and level not in {*judged, *phantom.kinds})
+    findings = answer.findings
+    compared = _Comparison.of(study, answer.labels, answer.lesions, findings.vertebrae)
     return StudyResult(
         study.name,
-        tuple(_level(level, overlap, lesions, found, phantom.kinds) for level in judged),
-        wrongly_named,
-        stray,
+        compared.levels(),
         findings.probability,
-        findings.limitations,
-        sum(answer.seconds.values()),
+        max((finding.probability for finding in findings.vertebrae), default=0.0),
+        called=bool(findings.fractured),
+        seconds=sum(answer.seconds.values()),
+        masked=compared.overlap is not None,
+        wrongly_named=compared.wrongly_named(),
+        stray_alarms=compared.stray_alarms(),
+        unknown=compared.unknown(),
+        limitations=findings.limitations,
+        patient=study.patient,
+        site=study.site,
     )
 
 
-def _level(
-    level: Vertebra,
-    overlap: _Overlap,
-    lesions: _Overlap,
-    found: Mapping[Vertebra, tuple[float, bool]],
-    kinds: Mapping[Vertebra, FractureKind],
-) -> LevelResult:
-    """The result of one level in view; a level that was not found has probability 0."""
-    probability, called = found.get(level, (0.0, False))
-    in_view = lesions.true_mm3(level) >= LESION_MM3
-    fractured = (True if in_view else None) if level in kinds else False
-    lesion_dice = lesions.dice(level) if fractured and called else None
-    right, dice = overlap.right(level), overlap.dice(level)
-    return LevelResult(level, dice, right, probability, called, fractured, kinds.get(level), lesion_dice)
-
-
-def judge_refused(study: KnownStudy, reason: str) -> StudyResult:
+def judge_refused(study: JudgedStudy, reason: str) -> StudyResult:
     """The result of a study that the predictor refused: no level named, no fracture found."""
-    phantom = study.phantom
-    nothing = _Overlap.of(phantom.labels, np.zeros_like(phantom.labels), phantom.spacing_mm)
-    lesions = _Overlap.of(
-        np.where(phantom.fracture, phantom.labels, 0), np.zeros_like(phantom.labels), phantom.spacing_mm
+    nothing = np.zeros(study.hu.shape, dtype=np.uint8)
+    compared = _Comparison.of(study, nothing, nothing, ())
+    return StudyResult(
+        study.name,
+        compared.levels(),
+        probability=0.0,
+        highest=0.0,
+        called=False,
+        seconds=0.0,
+        masked=compared.overlap is not None,
+        unknown=compared.unknown(),
+        refused=reason,
+        patient=study.patient,
+        site=study.site,
     )
-    judged = [level for level in Vertebra if nothing.true_mm3(level) >= JUDGED_MM3]
-    levels = tuple(_level(level, nothing, lesions, {}, phantom.kinds) for level in judged)
-    return StudyResult(study.name, levels, (), (), 0.0, (), 0.0, reason)

@@ -8,6 +8,7 @@ from pathlib import Path
 from model.bundle import METADATA_FILE, Bundle
 from training.cord_sets import CordEvaluation
 from training.evaluation import Evaluation
+from training.evaluation_json import evaluation_json
 from training.real_sets import RealResult
 from training.tables import (
     cords_table,
@@ -62,7 +63,7 @@ class Measured:
         return {
             "command": self.command,
             "bundle": {"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256},
-            "known_truth": [result.as_json() for result in self.evaluations],
+            "known_truth": [evaluation_json(result) for result in self.evaluations],
             "real_levels": [result.as_json() for result in self.real],
             "real_cords": self.cords.as_json() if self.cords else None,
             "left_out": list(self.left_out),

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from model.findings import Vertebra
+from training.bootstrap import Estimate
 from training.cord_sets import CordEvaluation
-from training.evaluation import Evaluation
-from training.figures import Estimate, Share, constant_rsna_loss, rsna_loss
-from training.fractures import FractureKind
+from training.evaluation import Evaluation, kind_order
+from training.figures import Share
 from training.real_sets import RealResult
 
 Rows = Mapping[str, Evaluation]
@@ -102,15 +102,14 @@ def fractures_table(rows: Rows, first: str = "Data") -> str:
 
 
 def _fracture_cells(result: Evaluation) -> list[str]:
-    found, exams = result.statistics(), result.exams()
-    loss, constants = rsna_loss(exams), constant_rsna_loss(exams)
+    found, rsna = result.statistics(), result.rsna()
     return [
         share_text(found.sensitivity),
         share_text(found.specificity),
         estimate_text(found.auc),
         share_text(result.lesion_hits()),
         estimate_text(result.lesion_dice()),
-        NONE if loss is None or constants is None else f"{loss:.3f} ({constants:.3f})",
+        f"{rsna.loss.value:.3f} ({rsna.constants.value:.3f})" if rsna else NONE,
     ]
 
 
@@ -138,8 +137,9 @@ def points_table(rows: Rows, first: str = "Data") -> str:
 def kinds_table(rows: Rows, first: str = "Fracture") -> str:
     """Sensitivity for each type of fracture (rows) in each data set (columns)."""
     found = {name: result.by_kind() for name, result in rows.items()}
-    kinds = [kind for kind in FractureKind if any(kind in figures for figures in found.values())]
-    cells = [[kind.value, *(share_text(figures.get(kind)) for figures in found.values())] for kind in kinds]
+    kinds = dict.fromkeys(kind for figures in found.values() for kind in figures)
+    ordered = sorted(kinds, key=kind_order)
+    cells = [[kind, *(share_text(figures.get(kind)) for figures in found.values())] for kind in ordered]
     return markdown_table([first, *found], cells)
 
 

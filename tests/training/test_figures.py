@@ -1,21 +1,28 @@
-"""Figures are what they say: shares, areas, intervals that resample whole studies, the RSNA loss."""
+"""Figures are what they say: shares, areas under curves, intervals that resample whole patients."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import mannwhitneyu
 
+from training.bootstrap import CHUNK, drawn, estimate
 from training.figures import (
-    Exam,
     auc,
     auc_interval,
-    constant_rsna_loss,
     fracture_statistics,
     mean_interval,
-    resampled,
-    rsna_loss,
+    precision_interval,
     share,
 )
+from training.ranking import rank
+
+
+def some_scores(seed, count=60):
+    """Scores with ties, truth and patients of two values each."""
+    rng = np.random.default_rng(seed)
+    truth = rng.random(count) < 0.3
+    return np.round(rng.random(count) * 0.7 + 0.3 * truth, 1), truth, np.arange(count) // 2
 
 
 def test_auc_counts_pairs():
@@ -25,12 +32,54 @@ def test_auc_counts_pairs():
     assert auc(np.array([0.5]), np.array([True])) is None
 
 
-def test_all_values_of_a_study_are_drawn_together():
-    weights = resampled(np.array([0, 0, 1, 1, 1, 2]), draws=50)
-    assert weights.shape == (50, 6)
+@pytest.mark.parametrize("seed", range(5))
+def test_the_area_under_the_roc_curve_is_the_statistic_of_mann_and_whitney(seed):
+    scores, truth, _ = some_scores(seed)
+    won = mannwhitneyu(scores[truth], scores[~truth]).statistic
+    assert auc(scores, truth) == pytest.approx(won / (truth.sum() * (~truth).sum()))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_average_precision_is_the_mean_precision_at_each_gain_of_sensitivity(seed):
+    scores, truth, patients = some_scores(seed)
+    expected, before = 0.0, 0.0
+    for threshold in sorted(set(scores), reverse=True):
+        called = scores >= threshold
+        sensitivity = (called & truth).sum() / truth.sum()
+        expected += (sensitivity - before) * (called & truth).sum() / called.sum()
+        before = sensitivity
+    found = precision_interval(scores, truth, patients)
+    assert found.value == pytest.approx(expected)
+    assert found.low < found.value < found.high
+
+
+def test_average_precision_of_one_score_for_all_is_the_share_of_positives():
+    truth = np.array([True, False, False, False])
+    assert precision_interval(np.full(4, 0.3), truth, np.arange(4)).value == 0.25
+    assert precision_interval(np.full(4, 0.3), np.zeros(4, dtype=bool), np.arange(4)) is None
+
+
+def test_a_weight_counts_as_that_many_values():
+    scores, truth, _ = some_scores(9, 12)
+    times = np.arange(12) % 3
+    weighed = rank(scores, truth, times[None].astype(float))
+    repeated = rank(np.repeat(scores, times), np.repeat(truth, times))
+    assert weighed.area()[0] == pytest.approx(repeated.area()[0])
+    assert weighed.average_precision()[0] == pytest.approx(repeated.average_precision()[0])
+
+
+def test_all_values_of_a_patient_are_drawn_together_in_every_chunk():
+    weights = drawn(np.array([0, 0, 1, 1, 1, 2]), lambda taken: taken, draws=CHUNK + 50)
+    assert weights.shape == (CHUNK + 50, 6)
     assert (weights[:, 0] == weights[:, 1]).all()
     assert (weights[:, 2] == weights[:, 4]).all()
     assert (weights[:, [0, 2, 5]].sum(axis=1) == 3).all()
+
+
+def test_draws_without_an_answer_are_left_out_of_the_interval():
+    found = estimate(0.5, np.array([np.nan, 0.4, 0.6, np.nan]))
+    assert (found.value, found.low, found.high) == (0.5, pytest.approx(0.405), pytest.approx(0.595))
+    assert estimate(0.5, np.full(3, np.nan)).low == 0.5
 
 
 def test_an_interval_holds_its_share_and_is_the_same_every_time():
@@ -87,25 +136,3 @@ def test_intervals_lie_within_zero_and_one_whatever_the_values(values):
         assert 0 <= found.low <= found.high <= 1
     counted = share(truth, study)
     assert 0 <= counted.low <= counted.high <= 1
-
-
-def test_the_rsna_loss_of_a_half_everywhere_is_that_of_a_coin():
-    exams = [Exam(0.5, True, ((0.5, True), (0.5, False))), Exam(0.5, False, ((0.5, False),) * 7)]
-    assert rsna_loss(exams) == pytest.approx(np.log(2))
-    assert rsna_loss([]) is None
-    assert constant_rsna_loss([]) is None
-
-
-def test_the_rsna_loss_weighs_the_study_and_its_fractures_as_the_challenge_does():
-    exam = Exam(0.8, True, ((0.7, True), (0.1, False)))
-    weighed = 14 * np.log(0.8) + 2 * np.log(0.7) + np.log(0.9)
-    assert rsna_loss([exam]) == pytest.approx(-weighed / 17)
-
-
-def test_no_other_constants_do_better_than_the_baseline():
-    exams = [Exam(0.0, k % 3 == 0, tuple((0.0, k % 3 == 0 and j == 2) for j in range(7))) for k in range(12)]
-    best = constant_rsna_loss(exams)
-    for overall in (0.2, 0.4, 0.5, 0.7):
-        for level in (0.02, 0.05, 0.1, 0.3):
-            other = [Exam(overall, e.fractured, tuple((level, truth) for _, truth in e.levels)) for e in exams]
-            assert best <= rsna_loss(other) + 1e-12

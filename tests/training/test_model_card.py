@@ -22,10 +22,11 @@ from tests.training.scripted_predictor import (
 )
 from training import measure as measuring
 from training import synthetic_sets
+from training.bootstrap import Estimate
 from training.commands_evaluate import evaluate as command
 from training.cord_sets import CordEvaluation, CordScan, judge_scan
 from training.evaluate import StudySet, evaluate
-from training.figures import Estimate, Share
+from training.figures import Share
 from training.measure import DataSets, measure
 from training.model_card import BEGIN, END, CardError, Measured, main_values, measured_text, write_card
 from training.real_sets import RealVolume, judge_real
