@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from training.nifti_pairs import NiftiDataSet, NiftiLayout
 from training.rsna import RsnaDataSet
 from training.studies import DataSet
 
@@ -15,6 +16,7 @@ class DataSetKind(StrEnum):
     """The layouts that can be read."""
 
     RSNA = "rsna"
+    NIFTI = "nifti"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class DataSourceConfig:
 
     kind: Annotated[DataSetKind, Field(description="Its layout: rsna, nifti, dicom or reviews")]
     folder: Annotated[Path, Field(description="Its folder")]
+    layout: Annotated[NiftiLayout, Field(description="Names and numbers of nifti files")] = NiftiLayout.VERSE
     name: Annotated[str, Field(description="Its row in every table; empty: its kind", max_length=40)] = ""
     site: Annotated[str, Field(description="Where it comes from, for rows by site; empty: unknown")] = ""
     fractures: Annotated[Path | None, Field(description="CSV of fractures (study,C1..C7: 1, 0 or empty)")] = None
@@ -38,6 +41,11 @@ class DataSourceConfig:
 
 def open_data_set(config: DataSourceConfig) -> DataSet:
     """The data set of a source; nothing is read before its studies are asked for."""
+    left_out = frozenset(config.leave_out)
     match config.kind:
         case DataSetKind.RSNA:
-            return RsnaDataSet(config.folder, config.row, site=config.site, leave_out=frozenset(config.leave_out))
+            return RsnaDataSet(config.folder, config.row, config.site, left_out)
+        case DataSetKind.NIFTI:
+            return NiftiDataSet(
+                config.folder, config.layout, config.row, config.site, config.fractures, config.patients, left_out
+            )

@@ -216,3 +216,42 @@ def _box_row(study: TreeStudy, box: TreeBox, numbers: Mapping[int, int]) -> dict
         y = rows - box.rows[1]
     size = {"width": box.columns[1] - box.columns[0], "height": box.rows[1] - box.rows[0]}
     return {"StudyInstanceUID": study.key, "x": x, "y": y} | size | {"slice_number": numbers[box.index]}
+
+
+def write_verse(folder: Path, studies: Sequence[TreeStudy], codes: tuple[str, str, str] = ("L", "A", "S")) -> Path:
+    """The layout of VerSe 2020; keys are like ``sub-verse004`` or ``sub-gl003_dir-ax``."""
+    for study in studies:
+        subject = study.key.split("_")[0]
+        ct = folder / "dataset-01training" / "rawdata" / subject / f"{study.key}_ct.nii.gz"
+        write_nifti(ct, study.anatomy.hu, study.anatomy, codes)
+        if study.mask:
+            mask = folder / "dataset-01training" / "derivatives" / subject / f"{study.key}_seg-vert_msk.nii.gz"
+            write_nifti(mask, study.anatomy.labels, study.anatomy, study.mask_codes)
+            mask.with_name(f"{study.key}_seg-subreg_ctd.json").write_text("[]")
+    return folder
+
+
+def write_ctspine1k(folder: Path, studies: Sequence[TreeStudy], subset: str = "liver") -> Path:
+    """The layout of CTSpine1K."""
+    for study in studies:
+        write_nifti(folder / "volumes" / subset / f"{study.key}.nii.gz", study.anatomy.hu, study.anatomy)
+        if study.mask:
+            path = folder / "labels" / subset / f"{study.key}_seg.nii.gz"
+            write_nifti(path, study.anatomy.labels, study.anatomy, study.mask_codes)
+    return folder
+
+
+def write_totalsegmentator(folder: Path, studies: Sequence[TreeStudy], *, one_file: bool = False) -> Path:
+    """The layout of TotalSegmentator's data set, a file each class, or its output with all classes in one file."""
+    names = [*(level.name for level in Vertebra), "T1"]
+    for study in studies:
+        anatomy, case = study.anatomy, folder / study.key
+        write_nifti(case / "ct.nii.gz", anatomy.hu, anatomy)
+        if one_file:
+            numbers = np.where(anatomy.labels > 0, np.uint8(51) - anatomy.labels, np.uint8(0))
+            write_nifti(case / "segmentations.nii.gz", numbers, anatomy, study.mask_codes)
+            continue
+        for number, name in enumerate(names, start=1):
+            mask = (anatomy.labels == number).astype(np.uint8)
+            write_nifti(case / "segmentations" / f"vertebrae_{name}.nii.gz", mask, anatomy, study.mask_codes)
+    return folder
