@@ -20,6 +20,7 @@ class FailureCode(StrEnum):
     PEER = "PEER"
     # of the analysis
     BUNDLE = "BUNDLE"
+    MODEL_UNAVAILABLE = "MODEL_UNAVAILABLE"
     PREDICTOR = "PREDICTOR"
     PREDICTOR_OUT_OF_MEMORY = "PREDICTOR_OUT_OF_MEMORY"
     RESULTS = "RESULTS"
@@ -96,6 +97,11 @@ EXPLANATIONS: Mapping[FailureCode, Explanation] = {
     FailureCode.BUNDLE: Explanation(
         "The model bundle is missing, changed or does not fit this version.",
         "Install the bundle again; then retry the study.",
+    ),
+    FailureCode.MODEL_UNAVAILABLE: Explanation(
+        "The model that is to serve cannot be loaded by this worker.",
+        "Run `cspine doctor`, then `cspine model install` on this machine or `cspine model rollback`; the study is "
+        "tried again by itself.",
     ),
     FailureCode.PREDICTOR: Explanation(
         "The network could not analyze the volume.", "Retry once; if it fails again, keep the study and report it."

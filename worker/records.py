@@ -1,4 +1,4 @@
-"""The tables: studies, instances, events, runs, results, deliveries, commitments, reviews. No column names a patient.
+"""The tables: studies, instances, events, runs, results, deliveries, reviews, models. No column names a patient.
 
 ``Study.state`` is written by ``worker.studies`` alone; everything else in a row is written by who owns that step.
 """
@@ -84,6 +84,33 @@ class ReviewState(StrEnum):
     UNREADABLE = "UNREADABLE"
 
 
+class ModelRole(StrEnum):
+    """What a model is there for: its answers are results, or are only compared with those that are."""
+
+    SERVING = "SERVING"
+    SHADOW = "SHADOW"
+
+
+class ModelEventKind(StrEnum):
+    """What was done with a model."""
+
+    INSTALLED = "INSTALLED"
+    REMOVED = "REMOVED"
+    PROMOTED = "PROMOTED"
+    ROLLED_BACK = "ROLLED_BACK"
+    SHADOW_STARTED = "SHADOW_STARTED"
+    SHADOW_ENDED = "SHADOW_ENDED"
+
+
+class ShadowState(StrEnum):
+    """Where one comparison is: WAITING has given way to studies that wait for their analysis."""
+
+    RUNNING = "RUNNING"
+    WAITING = "WAITING"
+    COMPARED = "COMPARED"
+    FAILED = "FAILED"
+
+
 class NoteKind(StrEnum):
     """Kinds of events that are not moves; the kind of a move is its ``states.Cause``."""
 
@@ -119,6 +146,9 @@ class Base(DeclarativeBase):
         DeliveryState: Enum(DeliveryState, native_enum=False, length=16, validate_strings=True),
         CommitmentState: Enum(CommitmentState, native_enum=False, length=16, validate_strings=True),
         ReviewState: Enum(ReviewState, native_enum=False, length=16, validate_strings=True),
+        ModelRole: Enum(ModelRole, native_enum=False, length=16, validate_strings=True),
+        ModelEventKind: Enum(ModelEventKind, native_enum=False, length=16, validate_strings=True),
+        ShadowState: Enum(ShadowState, native_enum=False, length=16, validate_strings=True),
     }
 
 
@@ -349,8 +379,68 @@ class Review(Base):
     reason: Mapped[str | None] = mapped_column(Text)
 
 
+class ModelChoice(Base):
+    """Which bundle has a role, from the first change on; ``bundle_sha256`` None: that of the package, or no shadow.
+
+    ``revision`` grows with each change, which compares and sets it.
+    """
+
+    __tablename__ = "model_choices"
+
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True)
+    role: Mapped[ModelRole] = mapped_column(unique=True)
+    bundle_sha256: Mapped[str | None] = mapped_column(String(64))
+    revision: Mapped[int]
+    changed_at: Mapped[datetime]
+
+
+class ModelEvent(Base):
+    """One line of the history of the models: what was done, when, by which user of this machine, and why.
+
+    ``bundle_sha256`` is the bundle that it was done with, None: that of the package.
+    """
+
+    __tablename__ = "model_events"
+
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True)
+    at: Mapped[datetime]
+    kind: Mapped[ModelEventKind]
+    bundle_sha256: Mapped[str | None] = mapped_column(String(64))
+    by: Mapped[str] = mapped_column(String(64))
+    reason: Mapped[str] = mapped_column(Text, default="")
+
+
+class ShadowRun(Base):
+    """What a shadow model said of the volume of one run, and how far that is from the serving model's answer.
+
+    ``findings`` are the shadow's, ``agreement`` a ``comparison.Agreement`` as JSON; the seconds are those of both
+    networks one after the other on the same machine. ``picture`` is a file of the shadow folder. ``tries`` counts
+    claims.
+    """
+
+    __tablename__ = "shadow_runs"
+    __table_args__ = (UniqueConstraint("run_id", "bundle_sha256"), Index(None, "state"))
+
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
+    bundle_sha256: Mapped[str] = mapped_column(String(64))
+    state: Mapped[ShadowState]
+    tries: Mapped[int] = mapped_column(default=1)
+    started_at: Mapped[datetime]
+    findings: Mapped[dict[str, Any] | None]
+    agreement: Mapped[dict[str, Any] | None]
+    serving_seconds: Mapped[float | None]
+    shadow_seconds: Mapped[float | None]
+    picture: Mapped[str | None] = mapped_column(String(64))
+    failure: Mapped[str | None] = mapped_column(Text)
+
+    run: Mapped[Run] = relationship()
+
+
 def insert_once(
-    session: Session, table: type["Study | Series | Instance | Review"], values: dict[str, Any]
+    session: Session,
+    table: type["Study | Series | Instance | Review | ModelChoice | ShadowRun"],
+    values: dict[str, Any],
 ) -> int | None:
     """Insert a row and return its key, or None when a unique constraint says that it is there already.
 

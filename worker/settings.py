@@ -118,7 +118,24 @@ class Settings:
         ),
     )
     bundle_path: Path | None = field(
-        default=None, metadata=_about("Folder of the model bundle.", Path, default_text="the bundle in the package")
+        default=None,
+        metadata=_about(
+            "Folder of the model bundle that serves, whatever `cspine model promote` says.",
+            Path,
+            default_text="the promoted model, else the one in the package",
+        ),
+    )
+    model_public_keys_file: Path | None = field(
+        default=None,
+        metadata=_about(
+            "Ed25519 public keys (PEM, or a line of base64 each): only bundles signed by one of them are used.",
+            Path,
+            default_text="signatures are not asked for",
+        ),
+    )
+    shadow_keep: int = field(
+        default=2000,
+        metadata=_about("Comparisons of a shadow model, rows and pictures, that are kept: the newest.", whole, 10),
     )
     runtime: str = field(
         default="auto",
@@ -226,6 +243,16 @@ class Settings:
     def results_dir(self) -> Path:
         """Folder of the encoded results."""
         return self.data_dir / "results"
+
+    @property
+    def models_dir(self) -> Path:
+        """Folder of the installed model bundles."""
+        return self.data_dir / "models"
+
+    @property
+    def shadow_dir(self) -> Path:
+        """Folder of the pictures of what a shadow model answered otherwise."""
+        return self.data_dir / "shadow"
 
     @property
     def scratch_dir(self) -> Path:
