@@ -3,20 +3,27 @@
 ::
 
     FOLDER/prepared.json             format, preprocessing version, settings of crops and levels
+           config.toml               the settings of ``prepare``, with its sources
+           split.csv                 which study is for what, for a person to read and change
            studies/<name>.json       a study: where it comes from, patient, truth, split (one file each, written last)
-           fields/<name>.npz         ``field`` (slice, row, column) float16 and ``labels`` uint8 at network spacing
+           fields/<name>.npy         the volume at network spacing, normalized, float32, exactly as serving computes it
+           fields/<name>.labels.npy  its levels (uint8)
            crops/<name>.npz          the crops of its levels with known truth (``training.crop_sampler``)
+           unfinished/               what is being written; a file moves to its place when it is whole
 
 ``name`` is ``<data set>-<16 hexadecimal digits>``: it names no patient. A study's record is written when everything
-else of it is there, so that preparation that was interrupted goes on with the next study.
+else of it is there, so that preparation that was interrupted goes on with the next study. Arrays of ``fields`` lie on
+the disk sagittal slice by sagittal slice, so that a mapped one gives a few slices without reading the others.
 """
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +37,7 @@ from training.studies import DataSetError, LabeledStudy
 
 FORMAT = "cspine prepared 1"
 INDEX_FILE = "prepared.json"
-STUDIES, FIELDS, CROPS = "studies", "fields", "crops"
+STUDIES, FIELDS, CROPS, UNFINISHED = "studies", "fields", "crops", "unfinished"
 _NAME = re.compile(r"[a-z0-9-]{1,64}")
 
 
@@ -48,6 +55,8 @@ class PreparedStudy:
 
     ``patient`` is a hash. ``fractures`` holds the levels whose truth is known. ``own_labels``: the levels' mask came
     with the data; else, where ``labels`` is true, a bundle made it. ``lesions``: fractured voxels are marked.
+    ``limitations`` are names of ``model.findings.Limitation``. ``files_sha256``, ``field_sha256`` and ``fingerprint``
+    (hexadecimal) are what ``training.leakage`` compares; "" is compared with nothing.
     """
 
     name: str
@@ -62,6 +71,9 @@ class PreparedStudy:
     lesions: bool = False
     limitations: tuple[str, ...] = ()
     spacing_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    files_sha256: str = ""
+    field_sha256: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +90,8 @@ class Prepared:
         return tuple(study for study in self.studies if study.split in splits)
 
     def field_file(self, study: PreparedStudy) -> Path:
-        """The volume and levels of a study."""
-        return self.folder / FIELDS / f"{study.name}.npz"
+        """The volume of a study; ``read_field`` finds its levels beside it."""
+        return self.folder / FIELDS / f"{study.name}.npy"
 
     def crop_files(self, *splits: Split) -> list[Path]:
         """The crops of some splits; studies without a known level have none."""
@@ -100,8 +112,6 @@ def patient_hash(data_set: str, study: LabeledStudy) -> str:
 
 def begin(folder: Path, preprocess: PreprocessConfig, crops: CropConfig) -> None:
     """Make the folder, or go on with one that has the same settings; else ``DataSetError``."""
-    for part in (STUDIES, FIELDS, CROPS):
-        (folder / part).mkdir(parents=True, exist_ok=True)
     content = {
         "format": FORMAT,
         "preprocess_version": PREPROCESS_VERSION,
@@ -111,31 +121,74 @@ def begin(folder: Path, preprocess: PreprocessConfig, crops: CropConfig) -> None
     index = folder / INDEX_FILE
     if index.is_file() and json.loads(index.read_text(encoding="utf-8")) != content:
         raise DataSetError(f"{folder} was prepared with other settings: name another folder or remove it")
-    index.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    if not index.is_file() and folder.is_dir() and any(folder.iterdir()):
+        raise DataSetError(f"{folder} is not empty and no prepared folder: name another folder")
+    for part in (STUDIES, FIELDS, CROPS, UNFINISHED):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    _write_json(folder, index, content)
+
+
+def write_whole(folder: Path, path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file of a prepared folder whole or not at all: ``write`` gets the path of an unfinished one."""
+    part = folder / UNFINISHED / path.name
+    try:
+        write(part)
+        with part.open("rb+") as written:
+            os.fsync(written.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def write_field(folder: Path, name: str, values: NDArray[np.float32], labels: NDArray[np.uint8] | None) -> None:
-    """Write the volume (normalized) and levels of a study at network spacing."""
-    arrays: dict[str, Any] = {"field": values.astype(np.float16)}
-    if labels is not None:
-        arrays["labels"] = labels
-    np.savez(folder / FIELDS / f"{name}.npz", **arrays)
+    """Write the volume (normalized) and levels of a study at network spacing: arrays (slice, row, column)."""
+    path = folder / FIELDS / f"{name}.npy"
+    for file, array in ((path, values), (_labels_file(path), labels)):
+        if array is not None:
+            write_whole(folder, file, partial(_save_by_column, array))
+        else:
+            file.unlink(missing_ok=True)
 
 
-def read_field(path: Path) -> tuple[NDArray[np.float16], NDArray[np.uint8] | None]:
-    """The volume (normalized; slice, row, column) and levels of a study; no levels where there are none."""
-    with np.load(path, allow_pickle=False) as stored:
-        return stored["field"], stored["labels"] if "labels" in stored.files else None
+def _save_by_column(array: NDArray[Any], path: Path) -> None:
+    np.save(path, np.ascontiguousarray(array.transpose(2, 0, 1)))
+
+
+def _labels_file(field_file: Path) -> Path:
+    return field_file.with_suffix(".labels.npy")
+
+
+def read_field(path: Path) -> tuple[NDArray[np.float32], NDArray[np.uint8] | None]:
+    """The volume (normalized; slice, row, column) and levels of a study, mapped read-only; None where it has none."""
+    values = np.load(path, mmap_mode="r", allow_pickle=False).transpose(1, 2, 0)
+    labels = _labels_file(path)
+    if not labels.is_file():
+        return values, None
+    return values, np.load(labels, mmap_mode="r", allow_pickle=False).transpose(1, 2, 0)
+
+
+def field_hash(values: NDArray[np.float32]) -> str:
+    """SHA-256 of a volume's shape and voxels."""
+    digest = hashlib.sha256(repr(values.shape).encode())
+    digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()
 
 
 def write_study(folder: Path, study: PreparedStudy) -> None:
     """Write the record of a study, whole or not at all; everything else of it must be there."""
     content = asdict(study) | {name: {level.name: value for level, value in getattr(study, name).items()}
                                for name in ("fractures", "kinds")}  # fmt: skip
-    path = folder / STUDIES / f"{study.name}.json"
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    _write_json(folder, study_file(folder, study.name), content)
+
+
+def study_file(folder: Path, name: str) -> Path:
+    """The record of a study."""
+    return folder / STUDIES / f"{name}.json"
+
+
+def _write_json(folder: Path, path: Path, content: object) -> None:
+    text = json.dumps(content, indent=1, sort_keys=True) + "\n"
+    write_whole(folder, path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def read_prepared(folder: Path) -> Prepared:

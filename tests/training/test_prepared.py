@@ -41,7 +41,9 @@ def test_what_was_written_is_read_again(tmp_path):
     assert sorted(folder.studies, key=lambda one: one.split) == sorted(written, key=lambda one: one.split)
     assert folder.of(Split.TEST) == (written[1],)
     field, levels = prepared.read_field(folder.field_file(written[0]))
-    np.testing.assert_array_equal(field, values.astype(np.float16))
+    np.testing.assert_array_equal(field, values)
+    assert field.dtype == np.float32
+    assert field[:, :, 1:2].transpose(2, 0, 1).flags.c_contiguous, "a sagittal slice is one piece of the file"
     np.testing.assert_array_equal(levels, labels)
     assert folder.crop_files(Split.TRAIN, Split.TEST) == []
 
