@@ -1,7 +1,7 @@
 """Measure a predictor on studies of known truth: one result a study, one summary a data set, none ever pooled."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -48,12 +48,26 @@ class StudySet:
     own_labels: bool = False
 
 
-def evaluate(predictor: VolumePredictor, studies: StudySet) -> Evaluation:
-    """Run the predictor over a data set, one study in memory at a time."""
-    results = []
+class Watcher(Protocol):
+    """What looks at each study while its volume and its answer are in memory."""
+
+    def __call__(self, study: JudgedStudy, answer: Answer | None, result: StudyResult) -> None:
+        """Look at one study; ``answer`` is None where it was refused."""
+
+
+def evaluate(
+    predictor: VolumePredictor,
+    studies: StudySet,
+    watchers: Sequence[Watcher] = (),
+    earlier: Sequence[StudyResult] = (),
+) -> Evaluation:
+    """Run the predictor over a data set, one study in memory at a time; ``earlier`` results are taken as they are."""
+    results = list(earlier)
     for number, study in enumerate(studies.studies, start=1):
-        result = _judged(predictor, study)
+        answer, result = _judged(predictor, study)
         results.append(result)
+        for watcher in watchers:
+            watcher(study, answer, result)
         verdict = "refused" if result.refused else "levels right" if result.all_right else "a level is wrong"
         LOG.info("%s: %d of %d, %s, %.1f s", studies.data, number, studies.count, verdict, result.seconds)
     metadata = predictor.bundle.metadata
@@ -69,9 +83,9 @@ def evaluate(predictor: VolumePredictor, studies: StudySet) -> Evaluation:
     )
 
 
-def _judged(predictor: VolumePredictor, study: JudgedStudy) -> StudyResult:
+def _judged(predictor: VolumePredictor, study: JudgedStudy) -> tuple[Answer | None, StudyResult]:
     try:
         answer = predictor.predict(study.hu, study.spacing_mm)
     except UnusableVolume as error:
-        return judge_refused(study, str(error))
-    return judge(study, answer)
+        return None, judge_refused(study, str(error))
+    return answer, judge(study, answer)
