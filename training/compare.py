@@ -19,13 +19,14 @@ from model.naming import NamingConfig, solve_levels
 from model.network_config import network_of
 from model.predictor import level_probabilities
 from model.preprocess import PreprocessConfig, prepare, restore_labels
-from training import fit
 from training.batches import CropData, LevelData
 from training.bootstrap import Estimate
 from training.contenders import CONTENDERS, Contender
 from training.crop_sampler import read_shard
 from training.export import weights_bytes
 from training.figures import Share, fracture_statistics, mean_interval, share
+from training.fit import fit_fractures, fit_levels
+from training.fit_config import FitConfig
 from training.fractures import FractureKind
 from training.judging import judge
 from training.release import crop_scores, trained_fractures, trained_levels
@@ -103,8 +104,8 @@ def _in_own_process(plan: Comparison, contender: Contender) -> dict[str, Any]:
 
 
 def _train(plan: Comparison, contender: Contender, folder: Path) -> None:
-    def config(stage: str, batch: int) -> fit.FitConfig:
-        return fit.FitConfig(
+    def config(stage: str, batch: int) -> FitConfig:
+        return FitConfig(
             folder / stage,
             network_of(stage, contender.encoder),
             contender.recipe,
@@ -115,8 +116,8 @@ def _train(plan: Comparison, contender: Contender, folder: Path) -> None:
         )
 
     if contender.names_levels:
-        fit.fit_levels(config("levels", 8), LevelData(atlas=plan.atlas))
-    fit.fit_fractures(config("fractures", 4), CropData(plan.crops))
+        fit_levels(config("levels", 8), LevelData(atlas=plan.atlas))
+    fit_fractures(config("fractures", 4), CropData(plan.crops))
 
 
 def _measure(plan: Comparison, contender: Contender, folder: Path) -> None:

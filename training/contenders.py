@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from model.network_config import Encoder
-from training.fit import Recipe
+from training.recipes import Recipe
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from model.preprocess import Field
+from training.feed import Batch
+from training.stored_arrays import StoredArrays
+from training.studies import DataSetError
+from training.truth import UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,34 @@ class CropCase:
     source: str
     masked: bool = True
 
+    def read(self) -> "CropCase":
+        """Itself: it is in memory."""
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCrop:
+    """A crop in a file of crops: its pixels are read when it is drawn."""
+
+    shard: StoredArrays
+    first: int
+    last: int
+    level: int
+    kind: str
+    source: str
+    masked: bool
+
+    def read(self) -> CropCase:
+        """The crop, in memory."""
+        shown, mine, mask = (np.array(self.shard.mapped(name)[self.first : self.last]) for name in PIXELS)
+        return CropCase(shown, mine, mask, self.level, self.kind, self.source, self.masked)
+
+    def __str__(self) -> str:
+        return f"{self.shard.path.name} C{self.level}"
+
+
+PIXELS = ("shown", "mine", "mask")
+
 
 @dataclass(frozen=True, slots=True)
 class SampleConfig:
@@ -39,7 +71,7 @@ class SampleConfig:
     ``mask_shape``: rows and columns of the network's mask. ``least_contrast``: fractures that stand out less from the
     bone around them (normalized HU) are left out, because a network that begins learns nothing from them.
     ``patch``: rows and columns of a piece around bone that is cut out of every crop, so that a beginning sees more
-    fractures for the same work; None: all of it.
+    fractures for the same work; None: all of it. Without ``augment`` crops are as they are, for validation.
     """
 
     slices: int = 8
@@ -49,6 +81,7 @@ class SampleConfig:
     mask_shape: tuple[int, int] = (80, 96)
     least_contrast: float | None = None
     patch: int | None = None
+    augment: bool = True
 
 
 def write_shard(path: Path, cases: Sequence[CropCase]) -> None:
@@ -60,22 +93,25 @@ def write_shard(path: Path, cases: Sequence[CropCase]) -> None:
         "source": np.array([case.source for case in cases]),
         "masked": np.array([case.masked for case in cases]),
     }
-    for name in ("shown", "mine", "mask"):
+    for name in PIXELS:
         arrays[name] = np.concatenate([getattr(case, name) for case in cases])
     np.savez(path, **arrays)
 
 
+def stored_crops(path: Path) -> list[StoredCrop]:
+    """The crops of one file, their pixels unread; those of a file without ``masked`` have their fractures marked."""
+    shard = StoredArrays(path)
+    counts, levels, kinds, sources = (shard.mapped(name).tolist() for name in ("slices", "level", "kind", "source"))
+    masked = shard.mapped("masked").tolist() if "masked" in shard else [True] * len(counts)
+    ends = np.cumsum(counts).tolist()
+    firsts = [end - count for end, count in zip(ends, counts, strict=True)]
+    about = zip(firsts, ends, levels, kinds, sources, masked, strict=True)
+    return [StoredCrop(shard, *one) for one in about]
+
+
 def read_shard(path: Path) -> list[CropCase]:
-    """The crops of one file; those of a file without ``masked`` have their fractures marked."""
-    with np.load(path, allow_pickle=False) as stored:
-        ends = np.cumsum(stored["slices"])[:-1]
-        parts = [np.split(stored[name], ends) for name in ("shown", "mine", "mask")]
-        masked = stored["masked"] if "masked" in stored else np.ones(len(stored["slices"]), bool)
-        about = zip(stored["level"], stored["kind"], stored["source"], masked, strict=True)
-        return [
-            CropCase(shown, mine, mask, int(level), str(kind), str(source), bool(marked))
-            for shown, mine, mask, (level, kind, source, marked) in zip(*parts, about, strict=True)
-        ]
+    """The crops of one file, in memory."""
+    return [crop.read() for crop in stored_crops(path)]
 
 
 def level_share(mine: NDArray[np.float32] | NDArray[np.uint8]) -> Field:
@@ -105,45 +141,73 @@ def crop_images(case: CropCase) -> Field:
 
 
 class CropSampler:
-    """Draws sequences from all shards of some folders; those with and without a fracture equally often."""
+    """Draws sequences from all crops of some folders or files; those with and without a fracture equally often.
 
-    def __init__(self, folders: Sequence[Path], config: SampleConfig, rng: np.random.Generator) -> None:
-        cases = [case for folder in folders for path in sorted(folder.glob("*.npz")) for case in read_shard(path)]
-        least = -np.inf if config.least_contrast is None else config.least_contrast
-        self._broken = [case for case in cases if case.kind and contrast(case) >= least]
-        self._intact = [case for case in cases if not case.kind]
-        if not self._broken or not self._intact:
-            raise ValueError("crops of fractured and of intact levels are needed: run `python -m training crops` first")
+    Raises ``DataSetError`` where either kind is missing; to validate (without ``augment``) one kind is enough.
+
+    A fracture whose voxels nobody marked is drawn over the whole height of its level and has neither mask nor slices
+    to learn from; where pieces are cut out (``patch``) it is left out, because the piece may miss it.
+    """
+
+    def __init__(self, paths: Sequence[Path], config: SampleConfig, rng: np.random.Generator) -> None:
+        files = [file for path in paths for file in (sorted(path.glob("*.npz")) if path.is_dir() else [path])]
+        crops = [crop for file in files for crop in stored_crops(file)]
+        usable = (crop for crop in crops if crop.kind and (crop.masked or config.patch is None))
+        least = config.least_contrast
+        self._broken: list[StoredCrop | CropCase] = [
+            crop for crop in usable if least is None or not crop.masked or contrast(crop.read()) >= least
+        ]
+        self._intact: list[StoredCrop | CropCase] = [crop for crop in crops if not crop.kind]
+        if not (self._broken and self._intact) and (config.augment or not crops):
+            raise DataSetError(
+                f"crops of fractured and of intact levels are needed, here are {len(self._broken)} and"
+                f" {len(self._intact)}: make them with `python -m training crops` or `prepare`"
+            )
         self._config = config
         self._rng = rng
 
-    def batch(self, count: int) -> tuple[Field, dict[str, Field]]:
+    def batch(self, count: int, rng: np.random.Generator | None = None) -> Batch:
         """Crops (count, slice, row, column, 4) and their truth, as the sequence network is trained."""
+        self._rng = rng or self._rng
         drawn = [self._one() for _ in range(count)]
-        images, mask, seen = (np.stack(part) for part in zip(*drawn, strict=True))
-        fracture = seen.max(axis=1, keepdims=True)
-        return images, {"mask": mask, "slice": seen, "fracture": fracture}
+        images, mask, seen, fracture = (np.stack(part) for part in list(zip(*drawn, strict=True))[:4])
+        return Batch(images, {"mask": mask, "slice": seen, "fracture": fracture}, tuple(one[4] for one in drawn))
 
-    def _one(self) -> tuple[Field, Field, Field]:
-        rng = self._rng
-        pool = self._broken if rng.random() < self._config.positive_share else self._intact
-        case = pool[int(rng.integers(len(pool)))]
+    def _one(self) -> tuple[Field, Field, Field, Field, str]:
+        rng, augment = self._rng, self._config.augment
+        broken = rng.random() < self._config.positive_share
+        pool = (self._broken if broken else self._intact) or self._broken or self._intact
+        crop = pool[int(rng.integers(len(pool)))]
+        case = crop.read()
         wanted = self._wanted(case)
-        shown = self._recolored(case.shown.astype(np.float32))
+        shown = case.shown.astype(np.float32)
+        shown = self._recolored(shown) if augment else shown
         last = len(shown) - 1
-        order = -1 if rng.random() < 0.1 else 1
+        order = -1 if augment and rng.random() < 0.1 else 1
         sides = [shown[np.clip(wanted + side * order, 0, last)] for side in (-1, 0, 1)]
-        images = np.stack([*sides, self._blunted(case.mine[wanted])], axis=-1)
+        mine = case.mine[wanted]
+        images = np.stack([*sides, self._blunted(mine) if augment else level_share(mine)], axis=-1)
         mask = case.mask[wanted].astype(np.float32)[..., None] / np.float32(255)
-        images, mask = self._moved(images, mask)
+        if augment:
+            images, mask = self._moved(images, mask)
         if self._config.patch is not None:
             images, mask = self._cut(images, mask, self._config.patch)
         seen = (mask.sum(axis=(1, 2, 3)) >= self._config.seen_pixels).astype(np.float32)
-        return images, resized_mask(mask, self._config.mask_shape), seen
+        fracture = seen.max(keepdims=True)
+        mask = resized_mask(mask, self._config.mask_shape)
+        if not case.masked:
+            mask, seen = np.full_like(mask, UNKNOWN), np.full_like(seen, UNKNOWN)
+            fracture = np.array([float(bool(case.kind))], dtype=np.float32)
+        return images, mask, seen, fracture, str(crop)
 
     def _wanted(self, case: CropCase) -> NDArray[np.intp]:
-        """Neighboring or every other slice of the crop, the last one repeated where it is short."""
+        """Neighboring or every other slice of the crop, the last one repeated where it is short.
+
+        All of it, evenly, where the fracture may be anywhere and where nothing is changed at random.
+        """
         rng, count, length = self._rng, len(case.shown), self._config.slices
+        if not self._config.augment or not case.masked:
+            return np.rint(np.linspace(0, count - 1, length)).astype(np.intp)
         stride = 2 if count > length and rng.random() < 0.75 else 1
         room = max(0, count - (length - 1) * stride - 1)
         start = int(rng.integers(0, room + 1))

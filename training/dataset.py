@@ -20,6 +20,7 @@ from training.phantom import PhantomConfig, make_anatomy
 from training.shapes import Field
 
 CASE_SHAPE = (192, 144, 92)
+AIR_HU = -1000
 
 
 def random_fractures(rng: np.random.Generator) -> dict[Vertebra, FractureKind]:
@@ -104,29 +105,15 @@ class SliceSampler:
         case = self._cases[int(rng.integers(len(self._cases)))]
         column = self._column(case)
         sides = [-2, 0, 2] if rng.random() < 0.5 else [2, 0, -2]
-        index = self._window(case.labels.shape[:2])
+        index = window_index(case.labels.shape[:2], self._config, rng)
         stack = self._warped(case, column, sides, index)
         spacing = (9.0, 1.2, 1.2)
         hu = random_slice_artifacts(paint(stack, Contrast.random(rng), spacing, rng), rng)
-        hu = self._cut(hu, stack)
+        kept = kept_view(hu.shape[1:], rng)
+        hu[:, ~kept], stack.labels[:, ~kept] = AIR_HU, 0
         image = normalize(hu, self._config.preprocess).transpose(1, 2, 0)
         labels = np.where(stack.labels[1] <= 7, stack.labels[1], 0).astype(np.uint8)
         return image, labels
-
-    def _window(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
-        """Indices into a case of every pixel: random place, zoom (1.05 to 1.4 mm voxels) and rotation."""
-        rng, height, width = self._rng, self._config.height, self._config.width
-        zoom, angle = rng.uniform(0.84, 1.2), np.radians(rng.normal(0, 7))
-        rows, columns = np.meshgrid(np.arange(height) - height / 2, np.arange(width) - width / 2, indexing="ij")
-        middle = shape[0] / 2 + rng.normal(0, 14), shape[1] / 2 + rng.normal(0, 6)
-        if rng.random() < 0.2:
-            middle = middle[0] + rng.uniform(-50, 50), middle[1]
-        return np.stack(
-            [
-                zoom * (rows * np.cos(angle) - columns * np.sin(angle)) + middle[0],
-                zoom * (rows * np.sin(angle) + columns * np.cos(angle)) + middle[1],
-            ]
-        )
 
     def _warped(self, case: Anatomy, column: int, sides: list[int], index: NDArray[np.float64]) -> Anatomy:
         """Three neighboring sagittal slices (channel, row, column) on the window's pixels."""
@@ -144,15 +131,45 @@ class SliceSampler:
         nothing = np.zeros((3, *labels.shape), dtype=np.bool_)
         return Anatomy(np.stack([labels] * 3), np.stack(depth), np.stack(tissue), nothing, np.stack(cleft))
 
-    def _cut(self, hu: NDArray[np.float32], stack: Anatomy) -> NDArray[np.float32]:
-        """Sometimes the field of view ends early: air above, below or in front; labels there vanish too."""
-        rng = self._rng
-        height, width = hu.shape[1:]
-        keep = np.zeros(hu.shape[1:], dtype=np.bool_)
-        top = int(rng.uniform(0, 0.4) * height) if rng.random() < 0.25 else 0
-        bottom = height - (int(rng.uniform(0, 0.5) * height) if rng.random() < 0.35 else 0)
-        front = int(rng.uniform(0, 0.2) * width) if rng.random() < 0.2 else 0
-        keep[top:bottom, front:] = True
-        hu[:, ~keep] = -1000
-        stack.labels[:, ~keep] = 0
-        return hu
+
+def window_index(
+    shape: Sequence[int],
+    config: SliceConfig,
+    rng: np.random.Generator,
+    middle: tuple[float, float] | None = None,
+) -> NDArray[np.float64]:
+    """Indices (2, row, column) into a slice of every pixel: random place, zoom and rotation.
+
+    Pixels are 0.84 to 1.2 of the slice's, the place is around ``middle`` (None: that of ``shape``).
+    """
+    zoom, angle = rng.uniform(0.84, 1.2), np.radians(rng.normal(0, 7))
+    place = middle or (shape[0] / 2, shape[1] / 2)
+    place = place[0] + rng.normal(0, 14), place[1] + rng.normal(0, 6)
+    if rng.random() < 0.2:
+        place = place[0] + rng.uniform(-50, 50), place[1]
+    return turned_index(config, place, zoom, angle)
+
+
+def turned_index(
+    config: SliceConfig, middle: tuple[float, float], zoom: float = 1.0, angle: float = 0.0
+) -> NDArray[np.float64]:
+    """Indices (2, row, column) of a window of this size around ``middle``; ``angle`` in radians."""
+    rows = np.arange(config.height)[:, None] - config.height / 2
+    columns = np.arange(config.width)[None, :] - config.width / 2
+    return np.stack(
+        [
+            zoom * (rows * np.cos(angle) - columns * np.sin(angle)) + middle[0],
+            zoom * (rows * np.sin(angle) + columns * np.cos(angle)) + middle[1],
+        ]
+    )
+
+
+def kept_view(shape: Sequence[int], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Which pixels the field of view holds: sometimes it ends early above, below or in front."""
+    height, width = shape
+    keep = np.zeros((height, width), dtype=np.bool_)
+    top = int(rng.uniform(0, 0.4) * height) if rng.random() < 0.25 else 0
+    bottom = height - (int(rng.uniform(0, 0.5) * height) if rng.random() < 0.35 else 0)
+    front = int(rng.uniform(0, 0.2) * width) if rng.random() < 0.2 else 0
+    keep[top:bottom, front:] = True
+    return keep

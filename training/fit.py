@@ -1,97 +1,80 @@
-"""Training: one loop for both networks, with the recipe of the source paper or a better one, within a budget."""
+"""Training of both networks: what each is built of, compiled with and fed; the loop is ``training.loop``."""
 
 import json
 import logging
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
-from numpy.typing import NDArray
 
 from model.network import build_fracture_network, build_unet, sequence_network
 from model.network_config import NetworkConfig, network_of
-from model.preprocess import PREPROCESS_VERSION
 from training import losses
-from training.atlas import load_atlas
-from training.batches import CropData, LevelData, crop_batches, level_batches
-from training.feed import Batch, Feed
+from training.batches import CropData, Drawing, LevelData, crop_source, level_source, read_all
+from training.devices import computing
+from training.feed import Batch, Source
+from training.fit_config import FitConfig
+from training.loop import RECORD_FILE, Training, recorded, train
+from training.prepared import Split
+from training.provenance import data_record
+from training.recipes import Phase, Recipe, freeze_encoder
 from training.start import load_start, transfer_layers
+from training.studies import DataSetError
 
 logger = logging.getLogger(__name__)
 
-STATE_FILE = "training.json"
-WEIGHTS_FILE = "latest.weights.h5"
-WARM_UP = 0.03
+CASES_FOLDER = "cases"
+"""Synthetic cases of a run, until it is finished."""
+CROPS_RECORD = "crops.json"
 
 
-class Recipe(StrEnum):
-    """How a network is fitted: the paper's SGD and binary cross-entropy, or Adam with Dice besides."""
-
-    PAPER = "paper"
-    DICE = "dice"
-
-
-@dataclass(frozen=True, slots=True)
-class FitConfig:
-    """How to train and for how long: ``steps``, or less where ``seconds`` are over first.
-
-    ``start``: weights of an earlier run (``.weights.h5``), or of a bundle (``.npz``), as far as they fit.
-    ``transfer``: weights of a level network with the same encoder, whose layers the fracture network begins with.
-    """
-
-    output: Path
-    network: NetworkConfig
-    recipe: Recipe = Recipe.DICE
-    steps: int = 1800
-    seconds: float | None = None
-    batch: int = 16
-    learning_rate: float = 2e-3
-    seed: int = 1
-    checkpoint_steps: int = 100
-    start: Path | None = None
-    transfer: Path | None = None
-
-
-def learning_rate(config: FitConfig, progress: float) -> float:
-    """The rate at this share (0..1) of the budget: a short warm-up, then a cosine to a fiftieth."""
-    if progress < WARM_UP:
-        return config.learning_rate * (0.05 + 0.95 * progress / WARM_UP)
-    turned = 0.5 * (1 + float(np.cos(np.pi * min(1.0, (progress - WARM_UP) / (1 - WARM_UP)))))
-    return config.learning_rate * (0.02 + 0.98 * turned)
-
-
-def _optimizer(config: FitConfig) -> Any:
+def _optimizer(config: FitConfig, phase: Phase) -> Any:
     if config.recipe is Recipe.PAPER:
-        return keras.optimizers.SGD(config.learning_rate, momentum=0.9)
-    return keras.optimizers.Adam(config.learning_rate, clipnorm=1.0)
+        return keras.optimizers.SGD(phase.learning_rate, momentum=0.9)
+    return keras.optimizers.Adam(phase.learning_rate, clipnorm=1.0)
+
+
+def compile_levels(config: FitConfig, network: Any, phase: Phase) -> None:
+    """Make a level network ready for a phase."""
+    freeze_encoder(network, frozen=phase.frozen)
+    loss = losses.paper_level_loss if config.recipe is Recipe.PAPER else losses.level_loss
+    network.compile(optimizer=_optimizer(config, phase), loss={"levels": loss})
+
+
+def compile_fractures(config: FitConfig, network: Any, phase: Phase) -> None:
+    """Make a fracture network over sequences ready for a phase."""
+    freeze_encoder(network, frozen=phase.frozen)
+    mask = losses.paper_mask_loss if config.recipe is Recipe.PAPER else losses.fracture_mask_loss
+    network.compile(
+        optimizer=_optimizer(config, phase),
+        loss={"mask": mask, "slice": losses.slice_loss, "fracture": losses.fracture_loss},
+        loss_weights={"mask": 1.0, "slice": 0.5, "fracture": 1.0},
+    )
+
+
+def fractures_network(config: FitConfig, data: CropData) -> Any:
+    """The fracture network over sequences of slices."""
+    patch = data.sample.patch
+    shape = (patch, patch) if patch else (data.crops.rows, data.crops.columns)
+    settings = asdict(config.network) | {"height": shape[0], "width": shape[1]}
+    return sequence_network(build_fracture_network(NetworkConfig(**settings)), data.sample.slices, (*shape, 4))
 
 
 def compiled_levels(config: FitConfig) -> Any:
-    """The level network, ready to be trained."""
+    """The level network, ready for its first phase."""
     network = build_unet(config.network)
-    loss = losses.paper_level_loss if config.recipe is Recipe.PAPER else losses.level_loss
-    network.compile(optimizer=_optimizer(config), loss={"levels": loss})
+    compile_levels(config, network, config.phases[0])
     return network
 
 
 def compiled_fractures(config: FitConfig, data: CropData) -> Any:
-    """The fracture network over sequences of slices, ready to be trained."""
-    patch = data.sample.patch
-    shape = (patch, patch) if patch else (data.crops.rows, data.crops.columns)
-    settings = asdict(config.network) | {"height": shape[0], "width": shape[1]}
-    network = sequence_network(build_fracture_network(NetworkConfig(**settings)), data.sample.slices, (*shape, 4))
-    mask = losses.paper_mask_loss if config.recipe is Recipe.PAPER else losses.fracture_mask_loss
-    network.compile(
-        optimizer=_optimizer(config),
-        loss={"mask": mask, "slice": losses.slice_loss, "fracture": losses.fracture_loss},
-        loss_weights={"mask": 1.0, "slice": 0.5, "fracture": 1.0},
-    )
+    """The fracture network, ready for its first phase."""
+    network = fractures_network(config, data)
+    compile_fractures(config, network, config.phases[0])
     return network
 
 
@@ -102,80 +85,113 @@ def matched(data: CropData, network: Any) -> CropData:
 
 
 def fit_levels(config: FitConfig, data: LevelData | None = None) -> Path:
-    """Train the level network; returns the file of the last weights, a record of the run lies beside it."""
+    """Train the level network; returns the file of the last weights, a record of the run lies beside it.
+
+    Raises ``DataSetError``, ``FeedError`` and ``TrainingStopped``.
+    """
     data = data or LevelData()
-    atlas = load_atlas(data.atlas) if data.atlas else None
-    keras.utils.set_random_seed(config.seed)
-    about = "parametric phantom" + (" and SPL head and neck atlas" if data.atlas else "")
-    record = {"stage": "levels", "data": about, "cases": data.cases, "atlas_share": data.atlas_share if atlas else 0.0}
-    make = partial(level_batches, data, atlas, config.batch, config.seed)
-    return _run(compiled_levels(config), make, config, record | {"slices": asdict(data.slices)})
+    with computing(config) as devices:
+        network = build_unet(config.network)
+        drawing = Drawing(config.batch, config.seed, config.output / CASES_FOLDER)
+        validated = data.prepared or data.validation_cases
+        record = _record(config, "levels", devices, data) | {
+            "cases": data.cases if data.synthetic_share or not data.prepared else 0,
+            "atlas_share": data.atlas_share if data.atlas else 0.0,
+            "slices": asdict(data.slices),
+        }
+        weights = train(
+            Training(
+                config,
+                network,
+                partial(compile_levels, config),
+                partial(_begin, config),
+                partial(level_source, data, drawing),
+                _validation(partial(level_source, data), drawing, config.validation_batches if validated else 0),
+                record,
+                _settings(config, data, record),
+            )
+        )
+    shutil.rmtree(config.output / CASES_FOLDER, ignore_errors=True)
+    return weights
 
 
 def fit_fractures(config: FitConfig, data: CropData) -> Path:
-    """Train the fracture network on prepared crops; returns the file of the last weights."""
-    keras.utils.set_random_seed(config.seed)
-    network = compiled_fractures(config, data)
-    data = matched(data, network)
-    contents = [json.loads((folder / "crops.json").read_text(encoding="utf-8")) for folder in data.folders]
-    record: dict[str, object] = {
-        "stage": "fractures",
-        "data": contents,
-        "crops": asdict(data.crops),
-        "sample": asdict(data.sample),
-    }
-    return _run(network, partial(crop_batches, data, config.batch, config.seed), config, record)
+    """Train the fracture network on prepared crops; returns the file of the last weights.
+
+    Raises ``DataSetError``, ``FeedError`` and ``TrainingStopped``.
+    """
+    with computing(config) as devices:
+        network = fractures_network(config, data)
+        data = matched(data, network)
+        drawing = Drawing(config.batch, config.seed, config.output / CASES_FOLDER)
+        validated = (data.prepared or data.validation_folders) and data.sample.patch is None
+        record = _record(config, "fractures", devices, data) | {
+            "crops": asdict(data.crops),
+            "sample": asdict(data.sample),
+        }
+        return train(
+            Training(
+                config,
+                network,
+                partial(compile_fractures, config),
+                partial(_begin, config),
+                partial(crop_source, data, drawing),
+                _validation(partial(crop_source, data), drawing, config.validation_batches if validated else 0),
+                record,
+                _settings(config, data, record),
+            )
+        )
 
 
-def _run(network: Any, make: Callable[[], Iterator[Batch]], config: FitConfig, record: dict[str, object]) -> Path:
-    """The loop: draw, step, keep the weights from time to time."""
-    config.output.mkdir(parents=True, exist_ok=True)
-    record = record | {"continues": _earlier(config.start)}
+def _begin(config: FitConfig, network: Any) -> None:
+    """What a new run begins with: earlier weights, or the layers of a level network."""
     if config.start is not None:
         load_start(network, config.start)
     if config.transfer is not None:
         levels = build_unet(network_of("levels", config.network.encoder))
         transfer_layers(network.get_layer("slices"), levels, config.transfer)
-    feed = Feed(make)
-    started: float | None = None
-    recent: list[NDArray[np.float64]] = []
+
+
+def _validation(make: Callable[[Drawing], Source], drawing: Drawing, batches: int) -> tuple[Batch, ...]:
+    """The batches of every validation, always the same."""
+    if not batches:
+        return ()
+    source = make(replace(drawing, split=Split.VALIDATION))
+    return tuple(source(place) for place in range(batches))
+
+
+def _record(config: FitConfig, stage: str, devices: str, data: LevelData | CropData) -> dict[str, Any]:
+    """What is told of a run from its beginning."""
+    synthetic: list[object] = []
+    if isinstance(data, CropData):
+        synthetic = [_crops_record(folder) for folder in data.folders]
+    elif data.synthetic_share or not data.prepared:
+        synthetic = ["parametric phantom" + (" and SPL head and neck atlas" if data.atlas else "")]
+    return {
+        "stage": stage,
+        "data": synthetic if isinstance(data, CropData) or not synthetic else synthetic[0],
+        "prepared": data_record(read_all(data.prepared)),
+        "synthetic_share": data.synthetic_share if data.prepared else 1.0,
+        "devices": devices,
+        "continues": _earlier(config.start),
+    }
+
+
+def _crops_record(folder: Path) -> object:
     try:
-        for step, (images, truth) in enumerate(feed, start=1):
-            started = started or time.monotonic()
-            elapsed = time.monotonic() - started
-            progress = max(step / config.steps, elapsed / config.seconds if config.seconds else 0.0)
-            network.optimizer.learning_rate = learning_rate(config, progress)
-            recent.append(np.array(network.train_on_batch(images, truth), dtype=np.float64).ravel())
-            network.reset_metrics()
-            if step % config.checkpoint_steps == 0 or progress >= 1:
-                mean = [round(float(value), 4) for value in np.mean(recent[-config.checkpoint_steps :], axis=0)]
-                measured = {"step": step, "loss": mean[0], "losses": mean[1:], "seconds": round(elapsed, 1)}
-                _checkpoint(network, config, record | measured)
-            if progress >= 1:
-                break
-    finally:
-        feed.close()
-    return config.output / WEIGHTS_FILE
+        return json.loads((folder / CROPS_RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataSetError(f"{folder} is no folder of `python -m training crops`: {CROPS_RECORD}: {error}") from error
+
+
+def _settings(config: FitConfig, data: LevelData | CropData, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run depends on; it is gone on with only where all of this is as it was."""
+    return {"fit": recorded(config), "data": asdict(data), "prepared": record["prepared"]}
 
 
 def _earlier(start: Path | None) -> object:
     """What is recorded of the weights that a run began with: the record beside them, or else their name."""
     if start is None:
         return None
-    record = start.parent / STATE_FILE
+    record = start.parent / RECORD_FILE
     return json.loads(record.read_text(encoding="utf-8")) if record.is_file() else start.name
-
-
-def _checkpoint(network: Any, config: FitConfig, record: dict[str, object]) -> None:
-    temporary = config.output / f"writing-{WEIGHTS_FILE}"
-    network.save_weights(temporary)
-    temporary.replace(config.output / WEIGHTS_FILE)
-    settings = {key: value for key, value in asdict(config).items() if key not in {"output", "start", "transfer"}}
-    content = record | {
-        "preprocess": PREPROCESS_VERSION,
-        "begins_with_the_level_network": config.transfer is not None,
-        "config": settings,
-    }
-    (config.output / STATE_FILE).write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
-    said = (record["step"], config.steps, record["loss"], record["losses"], record["seconds"])
-    logger.info("step %s of %d: loss %s %s after %s s", *said)

@@ -18,11 +18,12 @@ from model.network import FractureNetwork, build_fracture_network, build_unet, s
 from model.network_config import Encoder, NetworkConfig
 from model.postprocess import Calibration, probability
 from model.predictor import BATCH
+from training.checkpoint import WEIGHTS_FILE
 from training.crop_cases import RECORD_FILE
 from training.crop_sampler import CropCase, crop_images, read_shard
 from training.export import BundleSpec, Thresholds, choose_thresholds, export_bundle, fit_logistic
 from training.figures import auc
-from training.fit import STATE_FILE, WEIGHTS_FILE
+from training.loop import RECORD_FILE as STATE_FILE
 
 STUDIES = 4000
 STUDY_SEED = 800

@@ -18,6 +18,8 @@ from training.crop_sampler import (
     resized_mask,
     write_shard,
 )
+from training.studies import DataSetError
+from training.truth import UNKNOWN
 
 
 def case(*, kind: str, slices: int = 12, level: int = 4) -> CropCase:
@@ -55,7 +57,8 @@ def test_a_shard_says_which_fractures_are_not_marked_and_an_older_one_has_all_ma
 
 def test_sequences_have_the_shape_and_the_truth_that_is_trained(folder):
     sampler = CropSampler((folder,), SampleConfig(slices=8), np.random.default_rng(1))
-    images, truth = sampler.batch(16)
+    batch = sampler.batch(16)
+    images, truth = batch.images, batch.truth
     assert images.shape == (16, 8, 80, 96, 4)
     assert truth["mask"].shape == (16, 8, 80, 96, 1)
     assert np.array_equal(truth["fracture"][:, 0], truth["slice"].max(axis=1))
@@ -64,13 +67,37 @@ def test_sequences_have_the_shape_and_the_truth_that_is_trained(folder):
     assert np.array_equal(seen, truth["slice"].astype(bool))
 
 
+def test_a_fracture_that_is_not_marked_teaches_only_that_there_is_one(tmp_path):
+    unmarked = replace(case(kind="burst"), mask=np.zeros((12, 40, 48), dtype=np.uint8), masked=False)
+    write_shard(tmp_path / "00001.npz", [unmarked, case(kind="")])
+    batch = CropSampler((tmp_path,), SampleConfig(slices=6), np.random.default_rng(3)).batch(16)
+    broken = batch.truth["fracture"][:, 0] == 1
+    assert broken.any()
+    assert not broken.all()
+    for name in ("mask", "slice"):
+        assert (batch.truth[name][broken] == UNKNOWN).all()
+        assert (batch.truth[name][~broken] == 0).all()
+    assert set(batch.sources) == {"00001.npz C4"}
+    with pytest.raises(DataSetError, match="here are 0 and 1"):
+        CropSampler((tmp_path,), SampleConfig(patch=48), np.random.default_rng(3))
+
+
+def test_without_augmentation_a_crop_is_drawn_as_it_is_fed_in_serving(tmp_path):
+    broken = case(kind="burst", slices=6)
+    write_shard(tmp_path / "00001.npz", [broken, case(kind="", slices=6)])
+    config = SampleConfig(slices=6, positive_share=1.0, augment=False)
+    batch = CropSampler((tmp_path,), config, np.random.default_rng(3)).batch(1)
+    assert np.array_equal(batch.images[0], crop_images(broken))
+
+
 def test_mask_and_image_move_together(folder):
     config = SampleConfig(positive_share=1.0, mask_shape=(40, 48))
     sampler = CropSampler((folder,), config, np.random.default_rng(2))
-    bright = sampler._broken[0]
+    bright = sampler._broken[0].read()
     marked = np.repeat(np.repeat(bright.mask, 2, axis=1), 2, axis=2)
     sampler._broken = [CropCase((marked / 255 * 3).astype(np.float16), bright.mine, bright.mask, 4, "burst", "test")]
-    images, truth = sampler.batch(12)
+    batch = sampler.batch(12)
+    images, truth = batch.images, batch.truth
     shown = images[..., 1].reshape(12, 8, 40, 2, 48, 2).mean(axis=(3, 5))
     assert (shown[truth["mask"][..., 0] > 0.5] > 1.5).all()
     assert np.median(shown[truth["mask"][..., 0] == 0]) < 1

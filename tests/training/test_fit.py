@@ -12,10 +12,12 @@ from model.bundle import load_bundle
 from model.network import build_fracture_network, build_unet
 from model.network_config import Encoder, NetworkConfig, compact_config, network_of
 from training.__main__ import main
-from training.batches import CropData, crop_batches
+from training.batches import CropData, Drawing, crop_source
 from training.crop_sampler import CropCase, SampleConfig, write_shard
 from training.dataset import SliceConfig, SliceSampler
-from training.fit import FitConfig, Recipe, compiled_fractures, compiled_levels, learning_rate, matched
+from training.fit import compiled_fractures, compiled_levels, matched
+from training.fit_config import FitConfig, learning_rate
+from training.recipes import Recipe
 from training.start import load_start, transfer_layers
 
 
@@ -89,8 +91,9 @@ def test_the_fracture_network_learns_a_plain_line(tmp_path, crops, encoder):
     data = CropData((crops,), sample=SampleConfig(slices=4))
     keras.utils.set_random_seed(1)
     network = compiled_fractures(config, data)
-    batches = crop_batches(matched(data, network), 4, 1)
-    losses = [float(np.ravel(network.train_on_batch(*next(batches)))[-1]) for _ in range(25)]
+    source = crop_source(matched(data, network), Drawing(4, 1, tmp_path))
+    batches = [source(step) for step in range(25)]
+    losses = [float(np.ravel(network.train_on_batch(batch.images, batch.truth))[-1]) for batch in batches]
     assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
 
 
