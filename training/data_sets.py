@@ -7,7 +7,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from training.dicom_labels import DicomDataSet
 from training.nifti_pairs import NiftiDataSet, NiftiLayout
+from training.review_labels import ReviewDataSet
 from training.rsna import RsnaDataSet
 from training.studies import DataSet
 
@@ -17,6 +19,8 @@ class DataSetKind(StrEnum):
 
     RSNA = "rsna"
     NIFTI = "nifti"
+    DICOM = "dicom"
+    REVIEWS = "reviews"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +53,7 @@ def open_data_set(config: DataSourceConfig) -> DataSet:
             return NiftiDataSet(
                 config.folder, config.layout, config.row, config.site, config.fractures, config.patients, left_out
             )
+        case DataSetKind.DICOM:
+            return DicomDataSet(config.folder, config.row, config.site, config.fractures, left_out)
+        case DataSetKind.REVIEWS:
+            return ReviewDataSet(config.folder, config.row, config.site, left_out)
