@@ -1,0 +1,175 @@
+"""A data set of the source paper's form: a folder of 2-D images whose labels are in the names of files and folders.
+
+Everything that names can say is checked before the first pixel is read: files without a label, labels that contradict
+each other, classes without an example, copies that were augmented before they came here.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+from pydantic import Field
+
+from model.findings import Vertebra
+from training.image_files import is_image_file
+from training.image_names import NUMBERED, AmbiguousName, NamePatterns, facts_of
+from training.studies import MOST_NAMED, DataSetError
+
+LEVEL_NAMES = tuple(level.name for level in Vertebra)
+
+
+class Unusable(StrEnum):
+    """What to do about files without a label, or that cannot be decoded."""
+
+    REFUSE = "refuse"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFolderConfig:
+    """Where the images lie and how their names are read."""
+
+    folder: Annotated[Path, Field(description="The folder of the images; its subfolders are looked through")]
+    patterns: Annotated[NamePatterns, Field(description="How names are read")] = field(default_factory=NamePatterns)
+    unusable: Annotated[Unusable, Field(description="Unlabeled or damaged files: refuse, or skip and name them")] = (
+        Unusable.REFUSE
+    )
+    levels: Annotated[
+        tuple[str, ...], Field(description="Levels that must have an example if any image names its level")
+    ] = LEVEL_NAMES
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.levels if name not in LEVEL_NAMES]
+        if unknown:
+            raise ValueError(f"no such level: {', '.join(unknown)}. Levels are: {', '.join(LEVEL_NAMES)}")
+
+
+@dataclass(frozen=True, slots=True)
+class LabeledImage:
+    """One image and what its name says; ``path`` is below the folder. Images of one ``group`` never cross a split.
+
+    ``level`` and ``fractured`` are None where they are unknown; one of them is known. ``augmented`` names what seems to
+    have made this copy of another image ("" nothing).
+    """
+
+    path: PurePosixPath
+    group: str
+    level: Vertebra | None
+    fractured: bool | None
+    augmented: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundImages:
+    """The images of a folder in order of their paths, what is to be said about them, and files left out by name."""
+
+    images: tuple[LabeledImage, ...]
+    remarks: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def augmented(self) -> bool:
+        """Whether names show copies that were augmented before."""
+        return any(image.augmented for image in self.images)
+
+
+def find_images(config: ImageFolderConfig) -> FoundImages:
+    """The labeled images of a folder; raises ``DataSetError`` with everything that is wrong."""
+    if not config.folder.is_dir():
+        raise DataSetError(f"{config.folder} is no folder: name the folder of the images")
+    images: list[LabeledImage] = []
+    problems: list[str] = []
+    others: Counter[str] = Counter()
+    for path in _files(config.folder):
+        if not is_image_file(Path(path)):
+            others[path.suffix.lower()] += 1
+            continue
+        try:
+            facts = facts_of(path, config.patterns)
+        except AmbiguousName as error:
+            problems.append(f"{config.folder / path}: {error}")
+            continue
+        if facts.level is None and facts.fractured is None:
+            problems.append(f"{config.folder / path}: no name says a level (C1..C7) or fracture / normal")
+            continue
+        images.append(LabeledImage(path, facts.group, facts.level, facts.fractured, facts.augmented))
+    if problems and config.unusable is Unusable.REFUSE:
+        raise DataSetError(*problems, 'Rename these files, set [patterns], or leave them out with unusable = "skip"')
+    _check(config, images)
+    images = _with_true_copies(images)
+    return FoundImages(tuple(images), tuple(_remarks(images, others)), tuple(problems))
+
+
+def _files(folder: Path) -> Iterator[PurePosixPath]:
+    """All files below the folder in a fixed order; links to folders are not followed."""
+    for parent, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            yield PurePosixPath((Path(parent) / name).relative_to(folder).as_posix())
+
+
+def _with_true_copies(images: list[LabeledImage]) -> list[LabeledImage]:
+    """A number in brackets makes a copy only where the file without it is there."""
+    there = {(image.path.parent, image.path.stem) for image in images}
+
+    def original(path: PurePosixPath) -> tuple[PurePosixPath, str]:
+        return path.parent, path.stem.rpartition("(")[0].rstrip()
+
+    return [
+        replace(image, augmented="") if image.augmented == NUMBERED and original(image.path) not in there else image
+        for image in images
+    ]
+
+
+def _check(config: ImageFolderConfig, images: list[LabeledImage]) -> None:
+    """Every class has an example."""
+    if not images:
+        raise DataSetError(f"{config.folder} holds no labeled image (PNG, JPEG, single CT slices)")
+    problems = []
+    said = {image.fractured for image in images} - {None}
+    for value, name in ((True, "fracture"), (False, "normal")):
+        if value not in said:
+            problems.append(f"{config.folder}: no image is labeled {name}: the network needs both, or set [patterns]")
+    levels = {image.level.name for image in images if image.level is not None}
+    missing = [name for name in config.levels if name not in levels]
+    if levels and missing:
+        problems.append(
+            f"{config.folder}: no image of {', '.join(missing)}: add some, or set levels = {sorted(levels)} if the "
+            "network shall never name them"
+        )
+    if problems:
+        raise DataSetError(*problems)
+
+
+def _remarks(images: list[LabeledImage], others: Counter[str]) -> Iterator[str]:
+    """What is to be known of the data set, in sentences."""
+    groups = Counter(image.group for image in images)
+    largest, count = groups.most_common(1)[0]
+    example = next(image.path.name for image in images if image.group == largest)
+    yield (
+        f"{len(images)} images of {len(groups)} source studies, as far as names tell (the largest has {count}: "
+        f"{example!r} counts to study {largest!r})."
+    )
+    makers = Counter(image.augmented for image in images if image.augmented)
+    if makers:
+        named = ", ".join(f"{number} by {maker}" for maker, number in makers.most_common())
+        yield (
+            f"Names show copies that were augmented before they came here ({named}): copies of one image stay in one "
+            "split, and copies are left out of validation and test. Better give the originals."
+        )
+    if len(groups) == len(images) > 1:
+        yield "Every image counts as a study of its own: if several are of one patient, set the pattern `group`."
+    if not any(image.level for image in images):
+        yield "No name says a level: the network will not name levels."
+    without = sum(image.fractured is None for image in images)
+    if without:
+        yield f"{without} images say a level but not whether it is fractured: only their level is learned from."
+    if others:
+        suffixes = ", ".join(
+            f"{number} {suffix or 'without suffix'}" for suffix, number in others.most_common(MOST_NAMED)
+        )
+        yield f"Other files were ignored: {suffixes}."

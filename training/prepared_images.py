@@ -1,0 +1,150 @@
+"""The folder that ``images prepare`` makes: standard images as PNG files, and one index of what is known of them.
+
+::
+
+    FOLDER/images.json         format, preprocessing, splits, remarks, and a record of every image (written last)
+           images/<name>.png   the standard image: 8 bit gray, as the network is fed with it
+           config.toml         the settings it was made with
+
+``name`` is ``image-<16 hexadecimal digits>`` and ``group`` a hash: they name no patient.
+"""
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.errors import UnusableImage
+from model.findings import Vertebra
+from model.image_decoding import decode_image
+from model.image_preprocess import IMAGE_PREPROCESS_VERSION, ImageConfig
+from training.prepared import Split
+from training.studies import DataSetError
+
+FORMAT = "cspine prepared images 1"
+INDEX_FILE = "images.json"
+IMAGES = "images"
+_NAME = re.compile(r"image-[0-9a-f]{16}")
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedImage:
+    """The record of one image; ``statistics`` are those of ``model.image_preprocess``, ``copy`` of augmented ones."""
+
+    name: str
+    group: str
+    split: Split
+    level: Vertebra | None
+    fractured: bool | None
+    statistics: dict[str, float]
+    copy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedImages:
+    """A prepared folder of images."""
+
+    folder: Path
+    data: str
+    synthetic: bool
+    preprocess: ImageConfig
+    images: tuple[PreparedImage, ...]
+    remarks: tuple[str, ...]
+
+    def of(self, *splits: Split) -> tuple[PreparedImage, ...]:
+        """The images of some splits."""
+        return tuple(image for image in self.images if image.split in splits)
+
+    @property
+    def levels(self) -> tuple[Vertebra, ...]:
+        """The levels that training sees an example of."""
+        return tuple(sorted({image.level for image in self.of(Split.TRAIN) if image.level is not None}))
+
+    def pixels(self, images: Sequence[PreparedImage]) -> NDArray[np.uint8]:
+        """Standard images (n, row, column); ``DataSetError`` when a file is missing or damaged."""
+        shape = (self.preprocess.rows, self.preprocess.columns)
+        result = np.empty((len(images), *shape), dtype=np.uint8)
+        for index, image in enumerate(images):
+            path = image_file(self.folder, image.name)
+            try:
+                gray = decode_image(path.read_bytes()).gray
+            except (OSError, UnusableImage) as error:
+                raise DataSetError(f"{path} cannot be read ({error}): prepare the folder again") from error
+            if gray.shape != shape:
+                raise DataSetError(f"{path} has another size: prepare the folder again")
+            result[index] = np.rint(gray * 255)
+        return result
+
+
+def image_name(data: str, path: str) -> str:
+    """The name of an image in a prepared folder: a hash of its data set's and its own."""
+    return f"image-{hashlib.sha256(f'{data}/{path}'.encode()).hexdigest()[:16]}"
+
+
+def group_hash(data: str, group: str) -> str:
+    """What stands for a source study."""
+    return hashlib.sha256(f"{data}/{group}".encode()).hexdigest()[:16]
+
+
+def image_file(folder: Path, name: str) -> Path:
+    """Where an image lies."""
+    return folder / IMAGES / f"{name}.png"
+
+
+def write_image(folder: Path, name: str, pixels: NDArray[np.uint8]) -> None:
+    """Write a standard image."""
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, format="PNG")
+    image_file(folder, name).write_bytes(content.getvalue())
+
+
+def write_index(prepared: PreparedImages) -> None:
+    """Write the index, whole or not at all; every image must be there."""
+    document = {
+        "format": FORMAT,
+        "preprocess_version": IMAGE_PREPROCESS_VERSION,
+        "preprocess": asdict(prepared.preprocess),
+        "data": prepared.data,
+        "synthetic": prepared.synthetic,
+        "remarks": list(prepared.remarks),
+        "images": [asdict(one) | {"level": one.level.name if one.level else None} for one in prepared.images],
+    }
+    path = prepared.folder / INDEX_FILE
+    temporary = path.with_suffix(".part")
+    temporary.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def read_index(folder: Path) -> PreparedImages:
+    """A prepared folder of images; ``DataSetError`` when it is none, or of another version."""
+    try:
+        document = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
+        version = document["format"], document["preprocess_version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataSetError(
+            f"{folder} is no prepared folder of images: run `python -m training images prepare` first"
+        ) from error
+    if version != (FORMAT, IMAGE_PREPROCESS_VERSION):
+        raise DataSetError(f"{folder} was prepared by another version: prepare it again into a new folder")
+    try:
+        images = tuple(_image(values) for values in document["images"])
+        preprocess = ImageConfig(**document["preprocess"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataSetError(f"{folder / INDEX_FILE} is damaged ({error}): prepare it again") from error
+    remarks = tuple(document["remarks"])
+    return PreparedImages(folder, document["data"], document["synthetic"], preprocess, images, remarks)
+
+
+def _image(values: dict[str, object]) -> PreparedImage:
+    name, level = str(values["name"]), values["level"]
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name of an image")
+    known = {"split": Split(str(values["split"])), "level": None if level is None else Vertebra[str(level)]}
+    return PreparedImage(**(values | known))  # type: ignore[arg-type]  # the record's own types
