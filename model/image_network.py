@@ -54,11 +54,6 @@ def _classifier_head(deep: Any, pooled: Any) -> tuple[Any, Any, Any]:
     return evidence, layers.Activation("sigmoid", dtype="float32", name="fracture")(mean), hidden
 
 
-def encoder_layers(network: Any) -> list[Any]:
-    """The layers of the network's encoder: those of ``keras.applications`` as one, or its own."""
-    return [layer for layer in network.layers if layer.name.startswith("encoder") and layer.name != "encoder_mean"]
-
-
 def build_feature_network(network: Any) -> Any:
     """From standard images to the encoder's pooled features (n, k) and its deepest maps (n, row, column, k)."""
     pooling = network.get_layer("encoder_mean")

@@ -10,9 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import Annotated
-
-from pydantic import Field
 
 from model.findings import Vertebra
 from training.image_files import is_image_file
@@ -31,16 +28,15 @@ class Unusable(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ImageFolderConfig:
-    """Where the images lie and how their names are read."""
+    """Where the images lie and how their names are read; raises ValueError for a level that there is not.
 
-    folder: Annotated[Path, Field(description="The folder of the images; its subfolders are looked through")]
-    patterns: Annotated[NamePatterns, Field(description="How names are read")] = field(default_factory=NamePatterns)
-    unusable: Annotated[Unusable, Field(description="Unlabeled or damaged files: refuse, or skip and name them")] = (
-        Unusable.REFUSE
-    )
-    levels: Annotated[
-        tuple[str, ...], Field(description="Levels that must have an example if any image names its level")
-    ] = LEVEL_NAMES
+    ``levels`` are those that must have an example if any image names its level.
+    """
+
+    folder: Path
+    patterns: NamePatterns = field(default_factory=NamePatterns)
+    unusable: Unusable = Unusable.REFUSE
+    levels: tuple[str, ...] = LEVEL_NAMES
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.levels if name not in LEVEL_NAMES]

@@ -5,7 +5,7 @@ Each image passes through ``model.image_preprocess``, the code that serves. Noth
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +18,8 @@ from model.image_decoding import Picture
 from model.image_preprocess import ImageConfig, StandardImage, standard_image, statistics_of
 from training.config import save_config
 from training.image_files import read_pictures
-from training.image_folder import FoundImages, ImageFolderConfig, LabeledImage, Unusable, find_images
+from training.image_folder import LEVEL_NAMES, FoundImages, ImageFolderConfig, LabeledImage, Unusable, find_images
+from training.image_names import NamePatterns
 from training.image_split import split_groups
 from training.leakage import BITS, NEAR_BITS, Fingerprint, fingerprint, near_duplicates
 from training.prepared import Split
@@ -42,7 +43,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class PrepareImagesConfig:
     """Settings of ``python -m training images prepare``."""
 
-    images: Annotated[ImageFolderConfig, Field(description="The images and how their names are read")]
+    folder: Annotated[Path, Field(description="The folder of the images; its subfolders are looked through")]
     output: Annotated[Path, Field(description="Folder of the prepared images")]
     name: Annotated[str, Field(description="Name of the data set in every table", min_length=1, max_length=60)] = (
         "images"
@@ -56,9 +57,18 @@ class PrepareImagesConfig:
     test_studies: Annotated[
         str, Field(description="Pattern of paths whose studies are the test split, instead of a share; empty: none")
     ] = ""
+    unusable: Annotated[Unusable, Field(description="Unlabeled or damaged files: refuse, or skip and name them")] = (
+        Unusable.REFUSE
+    )
+    levels: Annotated[
+        tuple[str, ...], Field(description="Levels that must have an example if any image names its level")
+    ] = LEVEL_NAMES
     join_near_duplicates: Annotated[
         bool, Field(description="Studies that share nearly the same picture count as one; else a leak ends the run")
     ] = False
+    patterns: Annotated[NamePatterns, Field(description="How names are read: regular expressions")] = field(
+        default_factory=NamePatterns
+    )
 
     def __post_init__(self) -> None:
         if self.validation + self.test >= 0.9:
@@ -67,6 +77,13 @@ class PrepareImagesConfig:
             re.compile(self.test_studies)
         except re.error as error:
             raise ValueError(f"test_studies: {self.test_studies!r} is no regular expression: {error}") from error
+
+        self.images  # noqa: B018 -- refuses levels that there are not
+
+    @property
+    def images(self) -> ImageFolderConfig:
+        """The images and how their names are read."""
+        return ImageFolderConfig(self.folder, self.patterns, self.unusable, self.levels)
 
     @property
     def standard(self) -> ImageConfig:
@@ -100,18 +117,18 @@ class _Read:
 def prepare_images(config: PrepareImagesConfig) -> PreparedImages:
     """Prepare a folder of images; raises ``DataSetError`` with everything that is wrong, files by name."""
     found = find_images(config.images)
-    if config.images.folder.resolve() in (config.output.resolve(), *config.output.resolve().parents):
+    if config.folder.resolve() in (config.output.resolve(), *config.output.resolve().parents):
         raise DataSetError(f"{config.output} lies in the folder of the images: name an output beside it")
     (config.output / IMAGES).mkdir(parents=True, exist_ok=True)
     (config.output / INDEX_FILE).unlink(missing_ok=True)
     problems: list[str] = []
     read = list(_read(config, found, problems))
-    if problems and config.images.unusable is Unusable.REFUSE:
+    if problems and config.unusable is Unusable.REFUSE:
         raise DataSetError(*problems, 'Mend or remove these files, or leave them out with unusable = "skip"')
     read, remarks = _joined(config, read)
     images = [one.image for one in read]
     splits = split_groups(images, config.shares, config.seed, config.held_out(images))
-    check_leaks(config.images.folder, read, [splits[one.image.group] for one in read])
+    check_leaks(config.folder, read, [splits[one.image.group] for one in read])
     left_out = [*found.left_out, *problems]
     if left_out:
         remarks.append(f"{len(left_out)} files were left out: {'; '.join(left_out[:MOST_NAMED])}")
@@ -130,7 +147,7 @@ def prepare_images(config: PrepareImagesConfig) -> PreparedImages:
 
 def _read(config: PrepareImagesConfig, found: FoundImages, problems: list[str]) -> Iterator[_Read]:
     """Read, clean, resize and write every image; why one cannot be used goes to ``problems``."""
-    labeled = {config.images.folder / image.path: image for image in found.images}
+    labeled = {config.folder / image.path: image for image in found.images}
     bar = Progress(0.0)
     try:
         for number, (path, picture) in enumerate(read_pictures(labeled), start=1):

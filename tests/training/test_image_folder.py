@@ -13,6 +13,7 @@ from training.config import ConfigError, load_config
 from training.image_files import read_pictures
 from training.image_folder import ImageFolderConfig, Unusable, find_images
 from training.image_names import NamePatterns
+from training.prepare_images import PrepareImagesConfig
 from training.studies import DataSetError
 
 
@@ -105,17 +106,22 @@ def test_other_files_are_counted_and_hidden_ones_ignored(tree):
 
 
 def test_the_settings_are_read_from_a_file(tmp_path):
-    path = tmp_path / "folder.toml"
-    path.write_text('folder = "images"\n[patterns]\nnormal = "gesund"\n')
-    config = load_config(ImageFolderConfig, path)
+    path = tmp_path / "images.toml"
+    start = 'folder = "images"\noutput = "out"\n'
+    path.write_text(start + '[patterns]\nnormal = "gesund"\n')
+    config = load_config(PrepareImagesConfig, path)
     assert config.folder == tmp_path / "images"
-    assert config.patterns == NamePatterns(normal="gesund")
-    path.write_text('folder = "images"\nlevels = ["T1"]\n')
-    with pytest.raises(ConfigError, match="no such level"):
-        load_config(ImageFolderConfig, path)
-    path.write_text('folder = "images"\n[patterns]\nlevel = "("\n')
-    with pytest.raises(ConfigError, match="no regular expression"):
-        load_config(ImageFolderConfig, path)
+    assert config.images.patterns == NamePatterns(normal="gesund")
+    for wrong, message in (
+        ('levels = ["T1"]', "no such level"),
+        ('[patterns]\nlevel = "("', "no regular expression"),
+        ('test_studies = "("', "no regular expression"),
+        ("validation = 0.9", "tenth"),
+        ("rows = 100", "multiple of 32"),
+    ):
+        path.write_text(f"{start}{wrong}\n")
+        with pytest.raises(ConfigError, match=message):
+            load_config(PrepareImagesConfig, path)
 
 
 def test_pictures_and_slices_are_read_in_order_and_damage_is_told(tree, tmp_path):

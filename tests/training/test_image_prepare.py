@@ -9,8 +9,8 @@ from PIL import Image
 from model.image_decoding import decode_image
 from model.image_preprocess import ImageConfig, standard_image
 from tests.training.image_trees import image_tree
-from training.config import CONFIG_FILE
-from training.image_folder import ImageFolderConfig, Unusable
+from training.config import CONFIG_FILE, load_config
+from training.image_folder import Unusable
 from training.image_names import NamePatterns
 from training.prepare_images import PrepareImagesConfig, prepare_images
 from training.prepared import Split
@@ -24,9 +24,8 @@ def tree(tmp_path):
 
 
 def config(tree, output, **changes):
-    images = changes.pop("images", ImageFolderConfig(tree))
     settings = {"rows": 64, "columns": 64, "validation": 0.25, "test": 0.25}
-    return PrepareImagesConfig(images, output, **(settings | changes))
+    return PrepareImagesConfig(tree, output, **(settings | changes))
 
 
 def test_prepared_images_come_back_as_serving_sees_them(tree, tmp_path):
@@ -38,7 +37,7 @@ def test_prepared_images_come_back_as_serving_sees_them(tree, tmp_path):
     image = next(one for one in again.images if one.name == name)
     served = standard_image(decode_image(path.read_bytes()).gray, ImageConfig(rows=64, columns=64))
     assert np.array_equal(again.pixels([image])[0], served.pixels)
-    assert (tmp_path / "out" / CONFIG_FILE).is_file()
+    assert load_config(PrepareImagesConfig, tmp_path / "out" / CONFIG_FILE) == config(tree, tmp_path / "out")
 
 
 def test_no_name_of_the_source_is_in_the_prepared_folder(tree, tmp_path):
@@ -103,17 +102,16 @@ def test_damaged_and_empty_images_are_named_or_left_out(tree, tmp_path):
         prepare_images(config(tree, tmp_path / "out"))
     assert f"{damaged}: the image is damaged" in str(error.value)
     assert f"{empty}: the image shows nothing" in str(error.value)
-    images = ImageFolderConfig(tree, unusable=Unusable.SKIP)
-    prepared = prepare_images(config(tree, tmp_path / "out", images=images))
+    prepared = prepare_images(config(tree, tmp_path / "out", unusable=Unusable.SKIP))
     assert len(prepared.images) == 84
     assert "2 files were left out" in prepared.remarks[-1]
 
 
 def test_too_few_studies_are_said(tmp_path):
     tree = image_tree(tmp_path / "tree", studies=14, slices=1)
-    images = ImageFolderConfig(tree, NamePatterns(group=r"(?P<group>fracture|normal)"))
+    patterns = NamePatterns(group=r"(?P<group>fracture|normal)")
     with pytest.raises(DataSetError, match="2 source studies are too few"):
-        prepare_images(config(tree, tmp_path / "out", images=images))
+        prepare_images(config(tree, tmp_path / "out", patterns=patterns))
 
 
 def test_an_output_inside_the_images_is_refused(tree):
