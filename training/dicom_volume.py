@@ -4,6 +4,7 @@ Data sets come with less than a PACS sends: instances without SOP class, modalit
 filled in in copies, so that the serving code reads them; nothing else is changed.
 """
 
+import errno
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import CTImageStorage, generate_uid
 
-from dicom_node.errors import DicomNodeError
+from dicom_node.errors import DicomNodeError, OutOfResources
 from dicom_node.frames import frames_of
 from dicom_node.instance_file import read_instance
 from dicom_node.malformed import MALFORMED
@@ -42,11 +43,14 @@ def read_header(path: Path, *keywords: str) -> Dataset:
 def read_ct(paths: Sequence[Path], scratch: Path) -> CTSeries:
     """The CT series that serving would choose among these files of one study, mapped from ``scratch``.
 
-    Raises ``DataSetError`` that names every broken file, or the study's folder and what is wrong with it.
+    Raises ``DataSetError`` that names every broken file, or the study's folder and what is wrong with it; ``OSError``
+    when ``scratch`` cannot be written.
     """
     files = completed(paths, scratch / "completed")
     try:
         reading = read_study(files, scratch / "reading")
+    except OutOfResources as error:
+        raise OSError(errno.ENOSPC, f"{error} Free some space and go on", str(scratch)) from error
     except DicomNodeError as error:
         _raise_for_broken(paths, files)
         raise DataSetError(f"{paths[0].parent} cannot be read: {error} Name the study in leave_out") from error
