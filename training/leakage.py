@@ -111,8 +111,8 @@ def sentence(leak: Leak, keys: dict[str, str] | None = None) -> str:
         for study in (leak.first, leak.second)
     )
     return (
-        f"{first} and {second} are {leak.why}: give both the same split in split.csv, or leave one of them out, "
-        "and run `python -m training prepare` again (what is prepared stays)"
+        f"{first} and {second} are {leak.why}: give both the same split in split.csv, or name one in leave_out of "
+        "its source, and run `python -m training prepare` again (what is prepared stays)"
     )
 
 

@@ -20,7 +20,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -110,17 +110,21 @@ def patient_hash(data_set: str, study: LabeledStudy) -> str:
     return hashlib.sha256(f"{data_set}/{study.patient}".encode()).hexdigest()[:16]
 
 
-def begin(folder: Path, preprocess: PreprocessConfig, crops: CropConfig) -> None:
-    """Make the folder, or go on with one that has the same settings; else ``DataSetError``."""
+def begin(folder: Path, preprocess: PreprocessConfig, crops: CropConfig, found_by: str = "") -> None:
+    """Make the folder, or go on with one that has the same settings; else ``DataSetError``.
+
+    ``found_by``: SHA-256 of the bundle that finds the levels of studies without a mask; "" when none does.
+    """
     content = {
         "format": FORMAT,
         "preprocess_version": PREPROCESS_VERSION,
         "preprocess": asdict(preprocess),
         "crops": asdict(crops),
+        "levels_found_by": found_by,
     }
     index = folder / INDEX_FILE
     if index.is_file() and json.loads(index.read_text(encoding="utf-8")) != content:
-        raise DataSetError(f"{folder} was prepared with other settings: name another folder or remove it")
+        raise DataSetError(f"{folder} was prepared with other settings or another bundle: name another folder")
     if not index.is_file() and folder.is_dir() and any(folder.iterdir()):
         raise DataSetError(f"{folder} is not empty and no prepared folder: name another folder")
     for part in (STUDIES, FIELDS, CROPS, UNFINISHED):
@@ -184,6 +188,12 @@ def write_study(folder: Path, study: PreparedStudy) -> None:
 def study_file(folder: Path, name: str) -> Path:
     """The record of a study."""
     return folder / STUDIES / f"{name}.json"
+
+
+def keep_only(folder: Path, names: Collection[str]) -> None:
+    """Put the records of all other studies aside, and bring back those of these that were put aside before."""
+    for path in [*(folder / STUDIES).glob("*.json"), *(folder / STUDIES).glob("*.aside")]:
+        path.replace(path.with_suffix(".json" if path.stem in names else ".aside"))
 
 
 def _write_json(folder: Path, path: Path, content: object) -> None:
