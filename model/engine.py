@@ -8,7 +8,7 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -109,6 +109,24 @@ class OpenVINOEngine:
         }
         self._request = self._core.compile_model(self._model, "CPU", options).create_infer_request()
         self._shape = shape
+
+
+class WatchedEngine:
+    """An engine that calls ``before`` ahead of each batch: what that raises ends the work there."""
+
+    def __init__(self, engine: Engine, before: Callable[[], None]) -> None:
+        self._engine = engine
+        self._before = before
+
+    @property
+    def runtime(self) -> Runtime:
+        """What runs it."""
+        return self._engine.runtime
+
+    def __call__(self, batch: Batch) -> Answers:
+        """The outputs by name."""
+        self._before()
+        return self._engine(batch)
 
 
 def default_runtime() -> Runtime:

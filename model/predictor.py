@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle, NetworkMetadata
 from model.crops import CROP_CHANNELS, Crop, level_crops, restored
-from model.engine import Answers, Engine, Runtime, build_engine, default_runtime
+from model.engine import Answers, Engine, Runtime, WatchedEngine, build_engine, default_runtime
 from model.errors import BundleError, PredictorOutOfMemory
 from model.findings import StudyFindings, Vertebra
 from model.naming import Levels, solve_levels
@@ -89,15 +89,21 @@ def load_networks(bundle: Bundle) -> tuple[Any, FractureNetwork]:
 class Predictor:
     """A bundle kept in memory; ``predict`` may be called again and again, from one thread.
 
-    ``runtime``: what runs the networks; None takes the fastest that is there.
+    ``runtime``: what runs the networks; None takes the fastest that is there. ``before_batch`` is called before each
+    batch; what it raises ends the prediction.
     """
 
-    def __init__(self, bundle: Bundle, runtime: Runtime | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, runtime: Runtime | None = None, before_batch: Callable[[], None] | None = None
+    ) -> None:
         self.bundle = bundle
         levels, fractures = load_networks(bundle)
         chosen = runtime or default_runtime()
         self._levels: Engine = build_engine(levels, chosen)
         self._slices: Engine = build_engine(fractures.slices, chosen)
+        if before_batch is not None:
+            self._levels = WatchedEngine(self._levels, before_batch)
+            self._slices = WatchedEngine(self._slices, before_batch)
         self._pooling = fractures.pooling
         self._memory_errors = out_of_memory_errors()
         self._score(np.zeros((4, int(self._pooling.inputs[0].shape[-1])), dtype=np.float32))

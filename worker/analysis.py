@@ -6,7 +6,7 @@ import logging
 import random
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +19,16 @@ from dicom_node.encode import encode
 from dicom_node.errors import DicomNodeError, Ineligible, ReadingError
 from dicom_node.result_context import ResultObject as BuiltResult
 from dicom_node.selection import SeriesVerdict
-from model.errors import ModelError, PredictorOutOfMemory
+from model.errors import BundleError, ModelError, PredictorOutOfMemory
 from worker import studies, versions
 from worker.database import Database
+from worker.devices import product_version
 from worker.failures import Backoff, Failure, FailureCode
+from worker.inputs import Input, inputs_of
 from worker.lease import KeptLease
 from worker.pipeline import Analysis, AnalysisTools, Stages, analyze_files
 from worker.ports import Bell, BellUnavailable, Clock
-from worker.records import Instance, NoteKind, ResultObject, Run, Series, Study
+from worker.records import NoteKind, ResultObject, Run, Series, Study
 from worker.settings import Settings
 from worker.states import Cause, StudyState
 from worker.storage import ResultStore, StoredResult
@@ -40,22 +42,16 @@ SCRATCH_SECONDS = 2 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
-    """One instance as the analysis takes it: its newest revision."""
-
-    sop_instance_uid: str
-    sha256: str
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
 class StudyAnalyzer:
-    """Everything that analyses of one GPU worker share; ``analyze`` may be called any number of times for a study."""
+    """Everything that analyses of one GPU worker share; ``analyze`` may be called any number of times for a study.
+
+    ``tools`` gives those of the model that is to serve now; a study asks once.
+    """
 
     settings: Settings
     database: Database
     results: ResultStore
-    tools: AnalysisTools
+    tools: Callable[[], AnalysisTools]
     bell: Bell
     clock: Clock
 
@@ -86,18 +82,22 @@ class StudyAnalyzer:
             return None
 
     def _analyze(self, kept: KeptLease) -> None:
-        inputs = self._inputs(kept.lease.study_id)
+        with self.database.reading() as session:
+            inputs = inputs_of(session, kept.lease.study_id, self.settings.spool_dir)
         missing = [item for item in inputs if not item.path.is_file()]
         if missing:
             text = f"{len(missing)} of {len(inputs)} stored files are missing"
             self._end(kept.lease, Failure(FailureCode.INPUT_MISSING, text))
             return
         stages = Stages(on_stage=kept.stage)
+        tools = self._loaded(kept.lease)
+        if tools is None:
+            return
         with self.database.reading() as session:
             supersedes = versions.superseded(session, self.results, kept.lease.study_id)
         try:
             with self._scratch() as scratch:
-                analysis = analyze_files([item.path for item in inputs], Path(scratch), self.tools, stages, supersedes)
+                analysis = analyze_files([item.path for item in inputs], Path(scratch), tools, stages, supersedes)
                 with stages.stage("store"):
                     stored = [(item, self.results.put(encode(item.dataset))) for item in analysis.results]
         except PredictorOutOfMemory as error:
@@ -112,15 +112,17 @@ class StudyAnalyzer:
         else:
             self._record(kept.lease, inputs, analysis, stored)
 
-    def _inputs(self, study_id: int) -> list[Input]:
-        """The newest revision of every instance of the study, in order of receipt."""
-        newest: dict[str, Input] = {}
-        query = select(Instance).where(Instance.study_id == study_id).order_by(Instance.id)
-        with self.database.reading() as session:
-            for row in session.scalars(query):
-                path = self.settings.spool_dir / row.path
-                newest[row.sop_instance_uid] = Input(row.sop_instance_uid, row.sha256, path)
-        return list(newest.values())
+    def _loaded(self, lease: Lease) -> AnalysisTools | None:
+        """The model that is to serve; where it cannot be loaded the study waits, for no other may answer."""
+        try:
+            return self.tools()
+        except BundleError as error:
+            text = str(error)
+        except Exception as error:  # whatever keeps a model from being loaded says nothing of the study
+            logger.exception("the model cannot be loaded")
+            text = f"the model cannot be loaded ({type(error).__name__})"
+        self._postpone(lease, Failure(FailureCode.MODEL_UNAVAILABLE, text))
+        return None
 
     def _scratch(self) -> AbstractContextManager[str]:
         self.settings.scratch_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -153,7 +155,7 @@ class StudyAnalyzer:
             studies.transition(session, lease.position, Move(Cause.ANALYZED, self.clock(), detail))
 
     def _run(self, lease: Lease, inputs: Sequence[Input], analysis: Analysis) -> Run:
-        bundle = self.tools.bundle
+        bundle = analysis.bundle
         return Run(
             study_id=lease.study_id,
             generation=lease.generation,
@@ -170,8 +172,8 @@ class StudyAnalyzer:
         """What lets the run be repeated and explained; no identity in it."""
         content = "\n".join(sorted(f"{item.sop_instance_uid} {item.sha256}" for item in inputs))
         return {
-            "product": {"name": "cspine", "version": self.tools.device.software_version},
-            "bundle": {"name": self.tools.bundle.name, "sha256": self.tools.bundle.sha256},
+            "product": {"name": "cspine", "version": product_version()},
+            "bundle": {"name": analysis.bundle.name, "sha256": analysis.bundle.sha256},
             "attempt": lease.attempt,
             "input": {"instances": len(inputs), "sha256": hashlib.sha256(content.encode()).hexdigest()},
             "series": {

@@ -13,7 +13,7 @@ from celery.signals import setup_logging
 from worker.broker import embedded_url
 from worker.clerk import clerk_step
 from worker.logs import configure_logging
-from worker.queues import ANALYZE_STUDY, CLERK_QUEUE, DELIVER_STUDY, GPU_QUEUE
+from worker.queues import ANALYZE_STUDY, CLERK_QUEUE, COMPARE_RUN, DELIVER_STUDY, GPU_QUEUE, SHADOW_QUEUE
 from worker.settings import Settings
 
 TASK_SECONDS = 900
@@ -32,7 +32,11 @@ def make_app(settings: Settings) -> Celery:
         task_track_started=False,
         task_time_limit=TASK_SECONDS,
         task_soft_time_limit=TASK_SECONDS - 60,
-        task_routes={ANALYZE_STUDY: {"queue": GPU_QUEUE}, DELIVER_STUDY: {"queue": CLERK_QUEUE}},
+        task_routes={
+            ANALYZE_STUDY: {"queue": GPU_QUEUE},
+            DELIVER_STUDY: {"queue": CLERK_QUEUE},
+            COMPARE_RUN: {"queue": SHADOW_QUEUE},
+        },
         task_create_missing_queues=True,
         task_publish_retry=False,
         worker_pool_start_method="spawn",

@@ -5,7 +5,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from worker.ports import BellUnavailable
-from worker.queues import ANALYZE_STUDY, CLERK_QUEUE, DELIVER_STUDY, GPU_QUEUE
+from worker.queues import ANALYZE_STUDY, CLERK_QUEUE, COMPARE_RUN, DELIVER_STUDY, GPU_QUEUE, SHADOW_QUEUE
 
 EXPIRES_SECONDS = 300
 """A message that nobody took in this time is worthless: the sweep has rung again since."""
@@ -25,8 +25,12 @@ class CeleryBell:
         """Announce a SENDING study to the clerks."""
         self._send(DELIVER_STUDY, CLERK_QUEUE, study_id, generation)
 
-    def _send(self, task: str, queue: str, study_id: int, generation: int) -> None:
+    def ring_shadow(self, run_id: int) -> None:
+        """Announce a run that the shadow may look at to the GPU workers."""
+        self._send(COMPARE_RUN, SHADOW_QUEUE, run_id)
+
+    def _send(self, task: str, queue: str, *ids: int) -> None:
         try:
-            self._app.send_task(task, args=[study_id, generation], queue=queue, retry=False, expires=EXPIRES_SECONDS)
+            self._app.send_task(task, args=list(ids), queue=queue, retry=False, expires=EXPIRES_SECONDS)
         except (OperationalError, RedisError, OSError) as error:
             raise BellUnavailable(type(error).__name__) from error

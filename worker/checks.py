@@ -8,13 +8,16 @@ from pathlib import Path
 import redis
 
 from dicom_node.errors import PeerError
-from model.bundle import load_bundle
+from model.bundle import EMBEDDED_BUNDLE, Bundle
 from model.errors import BundleError
 from worker.broker import embedded_socket, is_answering
 from worker.database import Database, DatabaseError
 from worker.destination_file import read_destinations
 from worker.destinations import Destination
+from worker.errors import StartupError
 from worker.links import LinkMaker
+from worker.model_store import ModelStore
+from worker.serving_bundle import recorded_choices, serving_bundle
 from worker.settings import Settings, SettingsError, masked, misspelled
 
 
@@ -40,8 +43,9 @@ class Check:
 
 def run_checks(settings: Settings, environ: Mapping[str, str]) -> list[Check]:
     """Every check, in the order in which an operator would look; none changes anything."""
-    checks: list[Callable[[Settings], Check]] = [check_disk, check_database, check_broker, check_bundle]
-    return [check_settings(environ), *(check(settings) for check in checks), *check_destinations(settings)]
+    checks: list[Callable[[Settings], Check]] = [check_disk, check_database, check_broker]
+    found = [check_settings(environ), *(check(settings) for check in checks)]
+    return [*found, *check_models(settings), *check_destinations(settings)]
 
 
 def check_settings(environ: Mapping[str, str]) -> Check:
@@ -100,15 +104,32 @@ def check_broker(settings: Settings) -> Check:
     return Check("broker", passed=True, finding=f"{masked(settings.broker_url)} answers")
 
 
-def check_bundle(settings: Settings) -> Check:
-    """Whether the model bundle is whole."""
+def check_models(settings: Settings) -> list[Check]:
+    """Whether the bundle that serves is whole, and that of the shadow where there is one."""
     try:
-        bundle = load_bundle(settings.bundle_path)
+        store, found = ModelStore.of(settings), recorded_choices(settings)
+    except (StartupError, DatabaseError) as error:
+        advice = "which model serves is not known without the database and the file of public keys"
+        return [Check("bundle", passed=False, finding=str(error), advice=advice)]
+    promoted = settings.bundle_path is None and found.serving.sha256 is not None
+    advice = "install the bundle again, or set CSPINE_BUNDLE_PATH"
+    if promoted:
+        advice = "install it again on this machine (`cspine model install`), or `cspine model rollback`"
+    checks = [_check_bundle("bundle", lambda: serving_bundle(settings, store, found.serving.sha256), advice)]
+    shadow = found.shadow.sha256
+    if shadow is not None:
+        advice = "install it again on this machine, or end the shadow: `cspine model shadow --off`"
+        checks.append(_check_bundle("shadow", lambda: store.open(shadow), advice))
+    return checks
+
+
+def _check_bundle(name: str, opened: Callable[[], Bundle], advice: str) -> Check:
+    try:
+        bundle = opened()
     except BundleError as error:
-        return Check(
-            "bundle", passed=False, finding=str(error), advice="install the bundle again, or set CSPINE_BUNDLE_PATH"
-        )
-    return Check("bundle", passed=True, finding=f"{bundle.name} {bundle.version}, SHA-256 {bundle.sha256[:12]}")
+        return Check(name, passed=False, finding=str(error), advice=advice)
+    where = "in the package" if bundle.path == EMBEDDED_BUNDLE else "all files whole"
+    return Check(name, passed=True, finding=f"{bundle.name} {bundle.version}, SHA-256 {bundle.sha256[:12]}, {where}")
 
 
 def check_destinations(settings: Settings) -> list[Check]:

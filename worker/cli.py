@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import click
 
-from worker import cli_reviews, cli_studies
+from worker import cli_models, cli_reviews, cli_studies
 from worker.command_line import NOTICE, echo_findings, environment, explain_errors, read_settings, with_options
 from worker.settings import Settings, SettingsError
 
@@ -90,11 +90,14 @@ def listen(data: Path | None, host: str | None, port: int | None, ae_title: str 
 @with_options("data")
 @explain_errors
 def work(data: Path | None) -> None:
-    """Run a GPU worker: analyze queued studies, one at a time. Start one per GPU (CUDA_VISIBLE_DEVICES)."""
-    from model.bundle import load_bundle  # noqa: PLC0415
+    """Run a GPU worker: analyze queued studies, one at a time, and let a shadow model look when none waits.
 
-    load_bundle(read_settings(data=data).bundle_path)  # refuse to start with a bundle that is not as it should be
-    run_celery("gpu", 1, environment(data=data))
+    Start one per GPU (CUDA_VISIBLE_DEVICES).
+    """
+    from worker.serving_bundle import check_start  # noqa: PLC0415
+
+    check_start(read_settings(data=data))  # refuse to start with a bundle that is not as it should be
+    run_celery("gpu", 1, environment(data=data), "gpu,shadow")
 
 
 @main.command()
@@ -134,12 +137,15 @@ def doctor(data: Path | None, as_json: bool) -> None:  # noqa: FBT001
     sys.exit(0 if all(check.passed for check in checks) else 1)
 
 
-def run_celery(role: str, concurrency: int, variables: Mapping[str, str]) -> NoReturn:
-    """Become the Celery worker of a role; its pool child is spawned, and its name tells the role."""
+def run_celery(role: str, concurrency: int, variables: Mapping[str, str], queues: str = "") -> NoReturn:
+    """Become the Celery worker of a role, which takes the queue of its name unless others are given.
+
+    Its pool child is spawned, and its name tells the role.
+    """
     read_settings_of(variables)
     level = variables.get("CSPINE_LOG_LEVEL", "INFO")
     command = [sys.executable, "-m", "celery", "--quiet", "-A", "worker.app:app", "worker", "--pool", "prefork"]
-    command += ["--concurrency", str(concurrency), "--queues", role, "--hostname", f"{role}-{os.getpid()}@%h"]
+    command += ["--concurrency", str(concurrency), "--queues", queues or role, "--hostname", f"{role}-{os.getpid()}@%h"]
     command += ["--without-gossip", "--without-mingle", "--loglevel", level]
     sys.stdout.flush()
     os.execve(sys.executable, command, dict(variables))  # noqa: S606  (a fixed command of our own)
@@ -166,6 +172,7 @@ for command in (
     cli_studies.retry,
     cli_studies.retract,
     cli_reviews.reviews,
+    cli_models.model,
 ):
     main.add_command(command)
 

@@ -16,16 +16,21 @@ from worker.command_line import NOTICE, echo_findings, explain_errors, read_sett
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the result files."
 )
+@with_options("data")
+@click.option("--model", "model_name", metavar="SHA256", help="An installed model, or built-in; else the serving one.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @explain_errors
-def analyze(folder: Path, output: Path, as_json: bool) -> None:  # noqa: FBT001  (click passes flags so)
-    """Analyze the study in FOLDER without any network.
+def analyze(folder: Path, output: Path, data: Path | None, model_name: str | None, as_json: bool) -> None:  # noqa: FBT001  (click passes flags so)
+    """Analyze the study in FOLDER without any network connection.
 
-    Writes segmentation.dcm, report.dcm, narrative.dcm, summary.dcm, findings.json and overlay.png.
+    With the model that serves this installation (see cspine model), in a new one with the built-in model. Writes
+    segmentation.dcm, report.dcm, narrative.dcm, summary.dcm, findings.json and overlay.png.
     """
     from worker.offline import analyze_folder  # noqa: PLC0415
+    from worker.serving_bundle import bundle_called  # noqa: PLC0415
 
-    findings = analyze_folder(folder, output, read_settings())
+    settings = read_settings(data=data)
+    findings = analyze_folder(folder, output, settings, bundle_called(settings, model_name))
     if as_json:
         click.echo(json.dumps(findings, indent=2))
     else:

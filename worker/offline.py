@@ -7,20 +7,21 @@ from pathlib import Path
 from dicom_node.encode import encode
 from dicom_node.planes import Volume
 from dicom_node.rendering import render_overlay
+from model.bundle import Bundle
 from worker.pipeline import Stages, analyze_files
 from worker.sending import files_below
 from worker.settings import Settings
 from worker.tools import build_tools
 
 
-def analyze_folder(folder: Path, output: Path, settings: Settings) -> dict[str, object]:
-    """Analyze the study in ``folder``, write result objects, findings and picture; return the findings.
+def analyze_folder(folder: Path, output: Path, settings: Settings, bundle: Bundle) -> dict[str, object]:
+    """Analyze the study in ``folder`` with a bundle, write result objects, findings and picture; return the findings.
 
     Raises ``Ineligible`` or ``UnusableSeries`` with the reason when the study cannot be analyzed: nothing is written.
     """
     stages = Stages()
     with stages.stage("load"):
-        tools = build_tools(settings)
+        tools = build_tools(settings, bundle)
     with tempfile.TemporaryDirectory(prefix="cspine-analyze-") as scratch:
         analysis = analyze_files(files_below(folder), Path(scratch), tools, stages)
         output.mkdir(parents=True, exist_ok=True)
@@ -36,7 +37,7 @@ def analyze_folder(folder: Path, output: Path, settings: Settings) -> dict[str, 
             {"series_instance_uid": verdict.series_instance_uid, "chosen": verdict.chosen, "reason": verdict.reason}
             for verdict in analysis.reading.verdicts
         ],
-        "bundle": {"name": tools.bundle.name, "version": tools.bundle.version, "sha256": tools.bundle.sha256},
+        "bundle": {"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256},
         "seconds": analysis.seconds,
         "notice": "Not a medical device. Not for diagnosis.",
     }

@@ -47,10 +47,13 @@ class Prediction(Protocol):
         """Seconds of each stage."""
 
 
+HounsfieldVolume = NDArray[np.int16]
+
+
 class VolumePredictor(Protocol):
     """The port to the network: HU in the standard frame (head to feet, anterior to posterior, right to left)."""
 
-    def predict(self, hu: NDArray[np.int16], spacing_mm: tuple[float, float, float]) -> Prediction:
+    def predict(self, hu: HounsfieldVolume, spacing_mm: tuple[float, float, float]) -> Prediction:
         """Answer for one volume."""
 
 
@@ -70,9 +73,10 @@ class AnalysisTools:
 class Analysis:
     """The outcome of one study: the prediction's arrays are in the standard frame; ``seconds`` names each stage.
 
-    ``findings`` are the prediction's with the limitations of the series in front.
+    ``findings`` are the prediction's with the limitations of the series in front; ``bundle`` made them.
     """
 
+    bundle: Bundle
     reading: StudyReading
     prediction: Prediction
     findings: StudyFindings
@@ -132,7 +136,7 @@ def analyze_files(
             supersedes=supersedes,
         )
         results = _built(context, tools.profiles)
-    return Analysis(reading, prediction, findings, results, analyzed_at, stages.seconds)
+    return Analysis(tools.bundle, reading, prediction, findings, results, analyzed_at, stages.seconds)
 
 
 def _built(context: ResultContext, profiles: Sequence[Profile]) -> tuple[ResultObject, ...]:

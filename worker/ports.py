@@ -15,7 +15,7 @@ class BellUnavailable(Exception):
 class Bell(Protocol):
     """Tells the workers that a row waits. A ring is only a hint: it may be lost or come twice (the row is the truth).
 
-    Both methods raise BellUnavailable where the broker cannot be reached, and must return within seconds.
+    All methods raise BellUnavailable where the broker cannot be reached, and must return within seconds.
     """
 
     def ring_analysis(self, study_id: int, generation: int) -> None:
@@ -23,3 +23,6 @@ class Bell(Protocol):
 
     def ring_delivery(self, study_id: int, generation: int) -> None:
         """Announce a SENDING study to the clerks."""
+
+    def ring_shadow(self, run_id: int) -> None:
+        """Announce a run that the shadow model may look at to the GPU workers."""

@@ -6,5 +6,9 @@ GPU_QUEUE = "gpu"
 CLERK_QUEUE = "clerk"
 """Deliveries."""
 
+SHADOW_QUEUE = "shadow"
+"""Comparisons of a shadow model: GPU workers take them when no study waits."""
+
 ANALYZE_STUDY = "worker.tasks.analyze_study"
 DELIVER_STUDY = "worker.tasks.deliver_study"
+COMPARE_RUN = "worker.tasks.compare_run"

@@ -7,15 +7,16 @@ that another one is looking at are passed over.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
-from worker import studies
+from worker import shadow_queue, studies
 from worker.database import Database
 from worker.failures import Failure, FailureCode
+from worker.model_choice import chosen
 from worker.ports import Bell, BellUnavailable, Clock
 from worker.records import (
     RETRACTION,
@@ -23,6 +24,7 @@ from worker.records import (
     CommitmentState,
     Delivery,
     DeliveryState,
+    ModelRole,
     ResultObject,
     Run,
     Study,
@@ -63,6 +65,7 @@ class Sweeps:
         self._settings = settings
         self._bell = bell
         self._clock = clock
+        self._shadow_rung: tuple[int, datetime] | None = None
 
     def run(self) -> SweepReport:
         """Run every sweep once."""
@@ -71,6 +74,8 @@ class Sweeps:
         self.resume_retractions()
         self.wake_reported()
         rung, bell_answers = self.ring()
+        if bell_answers:
+            self.ring_shadow()
         report = SweepReport(completed, requeued, poisoned, rung, bell_answers)
         if report != SweepReport():
             logger.info(
@@ -157,6 +162,29 @@ class Sweeps:
                 self._mark(position)
                 rung += 1
         return rung, True
+
+    def ring_shadow(self) -> None:
+        """Let the shadow model look at one finished run, when there is a shadow and no study waits for its analysis."""
+        now = self._clock()
+        with self._database.reading() as session:
+            shadow = chosen(session, ModelRole.SHADOW)
+            if shadow.sha256 is None or shadow_queue.studies_wait(session, now):
+                return
+        with self._database.transaction() as session:
+            if shadow_queue.expire(session, shadow, now):
+                logger.error("the shadow ended its worker again and again: it is ended")
+                return
+            run_id = shadow_queue.next_run(session, shadow)
+        lately = now - timedelta(seconds=self._settings.ring_again_seconds)
+        rung_id, rung_at = self._shadow_rung or (None, now)
+        if run_id is None or (run_id == rung_id and rung_at > lately):
+            return
+        try:
+            self._bell.ring_shadow(run_id)
+        except BellUnavailable as error:
+            logger.warning("the broker does not answer, the shadow waits", extra={"reason": str(error)})
+        else:
+            self._shadow_rung = run_id, now
 
     def _due(self, state: StudyState) -> list[Position]:
         """The studies at the head of the queue that were not rung for lately."""

@@ -5,19 +5,23 @@ A pool child builds its services once (``worker_process_init``); only a GPU work
 
 import logging
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 
 from celery.signals import worker_process_init
+from sqlalchemy.exc import SQLAlchemyError
 
+from model.errors import ModelError
 from worker.analysis import StudyAnalyzer, backoff_of
 from worker.app import app, settings
 from worker.bell import CeleryBell
 from worker.commitments import reports_into
-from worker.database import Database
+from worker.database import Database, DatabaseError, migrate
 from worker.delivery import StudyDelivery
 from worker.destination_file import read_destinations
 from worker.links import LinkMaker
-from worker.queues import ANALYZE_STUDY, DELIVER_STUDY
+from worker.loaded_models import LoadedModels
+from worker.queues import ANALYZE_STUDY, COMPARE_RUN, DELIVER_STUDY
+from worker.shadow import ShadowAnalyzer
 from worker.silence import Silences, SparingLinks
 from worker.storage import ResultStore
 from worker.tools import build_tools
@@ -37,12 +41,39 @@ def deliver_study(study_id: int, generation: int) -> None:
     delivery().deliver(study_id, generation)
 
 
+@app.task(name=COMPARE_RUN)
+def compare_run(run_id: int) -> None:
+    """Let the shadow model look at a finished run, if no study waits."""
+    shadow_analyzer().compare(run_id)
+
+
 @worker_process_init.connect
 def _warm_up(sender: str = "", **_arguments: object) -> None:
     """Load the network before the first study comes, in a GPU worker's child only."""
-    if str(sender).startswith("gpu"):
-        swept = analyzer().sweep_scratch()
-        logger.info("the network is loaded and warm; %d old scratch folders removed", swept)
+    if not str(sender).startswith("gpu"):
+        return
+    swept = analyzer().sweep_scratch()
+    try:
+        migrate(database())
+        models().serving()
+    except (SQLAlchemyError, DatabaseError, ModelError) as error:
+        # the next study tries again, and tells why it waits
+        reason = str(error) if isinstance(error, ModelError) else type(error).__name__
+        logger.error("the network is not loaded yet", extra={"reason": reason})  # noqa: TRY400  (no values)
+        return
+    logger.info("the network is loaded and warm; %d old scratch folders removed", swept)
+
+
+@cache
+def database() -> Database:
+    """The database of this process."""
+    return Database.open(settings.effective_database_url)
+
+
+@cache
+def models() -> LoadedModels:
+    """The models of a GPU worker's child."""
+    return LoadedModels(settings, database(), partial(build_tools, settings), _now)
 
 
 @cache
@@ -50,23 +81,29 @@ def analyzer() -> StudyAnalyzer:
     """The services of a GPU worker's child, built once."""
     return StudyAnalyzer(
         settings=settings,
-        database=Database.open(settings.effective_database_url),
+        database=database(),
         results=ResultStore(settings.results_dir),
-        tools=build_tools(settings),
+        tools=models().serving,
         bell=CeleryBell(app),
         clock=_now,
     )
 
 
 @cache
+def shadow_analyzer() -> ShadowAnalyzer:
+    """The shadow's part of a GPU worker's child, built once."""
+    return ShadowAnalyzer(settings, database(), models(), _now)
+
+
+@cache
 def delivery() -> StudyDelivery:
     """The services of a clerk's child, built once."""
-    database = Database.open(settings.effective_database_url)
+    links = LinkMaker(settings.ae_title, reports_into(database()))
     return StudyDelivery(
         settings=settings,
         destinations=read_destinations(settings),
-        links=SparingLinks(LinkMaker(settings.ae_title, reports_into(database)), Silences(_now, backoff_of(settings))),
-        database=database,
+        links=SparingLinks(links, Silences(_now, backoff_of(settings))),
+        database=database(),
         results=ResultStore(settings.results_dir),
         clock=_now,
     )

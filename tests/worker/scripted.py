@@ -115,6 +115,11 @@ class RecordsRings:
 
     analyses: list[tuple[int, int]] = field(default_factory=list)
     deliveries: list[tuple[int, int]] = field(default_factory=list)
+    comparisons: list[int] = field(default_factory=list)
+
+    def ring_shadow(self, run_id: int) -> None:
+        """Note it."""
+        self.comparisons.append(run_id)
 
     def ring_analysis(self, study_id: int, generation: int) -> None:
         """Note it."""
@@ -218,12 +223,12 @@ class Workplace:
             studies.transition(session, position, Move(Cause.COMPLETED, self.clock(), completed_by="quiet"))
         return row.id, row.generation
 
-    def analyzer(self) -> StudyAnalyzer:
-        """The body of the analysis task, with the scripted network."""
+    def analyzer(self, tools: Callable[[], AnalysisTools] | None = None) -> StudyAnalyzer:
+        """The body of the analysis task, with the scripted network unless the tools are given."""
         bundle = cast("Bundle", self.bundle)
-        tools = AnalysisTools(self.network, bundle, device_of(self.settings), ReadingLimits(), self.clock)
+        scripted = AnalysisTools(self.network, bundle, device_of(self.settings), ReadingLimits(), self.clock)
         results = ResultStore(self.settings.results_dir)
-        return StudyAnalyzer(self.settings, self.database, results, tools, self.bell, self.clock)
+        return StudyAnalyzer(self.settings, self.database, results, tools or (lambda: scripted), self.bell, self.clock)
 
     def delivery(self, destinations: Sequence[Destination] | None = None, links: Links | None = None) -> StudyDelivery:
         """The body of the delivery task, to the destinations of the settings unless others are given."""

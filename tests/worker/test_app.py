@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from worker.app import make_app
-from worker.queues import ANALYZE_STUDY, CLERK_QUEUE, DELIVER_STUDY, GPU_QUEUE
+from worker.queues import ANALYZE_STUDY, CLERK_QUEUE, COMPARE_RUN, DELIVER_STUDY, GPU_QUEUE, SHADOW_QUEUE
 from worker.settings import Settings
 
 
@@ -16,7 +16,11 @@ def test_tasks_are_acknowledged_late_serialized_as_json_and_spawned() -> None:
     assert conf.worker_pool_start_method == "spawn"
     assert conf.worker_prefetch_multiplier == 1
     assert conf.task_ignore_result
-    assert conf.task_routes == {ANALYZE_STUDY: {"queue": GPU_QUEUE}, DELIVER_STUDY: {"queue": CLERK_QUEUE}}
+    assert conf.task_routes == {
+        ANALYZE_STUDY: {"queue": GPU_QUEUE},
+        DELIVER_STUDY: {"queue": CLERK_QUEUE},
+        COMPARE_RUN: {"queue": SHADOW_QUEUE},
+    }
     assert conf.broker_transport_options["visibility_timeout"] > conf.task_time_limit
 
 
@@ -34,4 +38,4 @@ def test_the_parent_of_the_pool_knows_the_tasks_and_never_loads_keras(tmp_path: 
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
     )
-    assert done.stdout.splitlines() == [str(sorted([ANALYZE_STUDY, DELIVER_STUDY])), "[]"]
+    assert done.stdout.splitlines() == [str(sorted([ANALYZE_STUDY, COMPARE_RUN, DELIVER_STUDY])), "[]"]

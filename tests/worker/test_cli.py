@@ -20,6 +20,7 @@ COMMANDS = (
     "doctor",
     "echo",
     "listen",
+    "model",
     "retract",
     "retry",
     "reviews",

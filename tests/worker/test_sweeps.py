@@ -29,7 +29,13 @@ class MemoryBell:
 
     analyses: list[tuple[int, int]] = field(default_factory=list)
     deliveries: list[tuple[int, int]] = field(default_factory=list)
+    comparisons: list[int] = field(default_factory=list)
     broken: bool = False
+
+    def ring_shadow(self, run_id: int) -> None:
+        if self.broken:
+            raise BellUnavailable("no broker")
+        self.comparisons.append(run_id)
 
     def ring_analysis(self, study_id: int, generation: int) -> None:
         if self.broken:
