@@ -36,17 +36,18 @@ class Admission:
         with self._lock:
             return len(self._established)
 
-    def decide(self, association: Association, reception: Reception) -> None:
-        """Reject the association request, or count it among the established ones."""
+    def decide(self, association: Association, reception: Reception) -> Rejection | None:
+        """Reject the association request and return why, or count it among the established ones."""
         rejection = self._rejection(association, reception)
         if rejection is None:
             _require_scp_role(association)
-            return
+            return None
         LOGGER.warning(
             "association from %s rejected: %s", reception.peer_address, rejection.name.lower().replace("_", " ")
         )
         association.acse.send_reject(rejection >> 16, rejection >> 8 & 0xFF, rejection & 0xFF)
         association.kill()
+        return rejection
 
     def leave(self, reception: Reception) -> bool:
         """Take notice that an association is over; return whether it had been let in."""

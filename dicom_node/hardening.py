@@ -163,7 +163,7 @@ class HardenedServer(ThreadedAssociationServer):
     """The listening socket; accepts without waiting on anybody and refuses connections beyond the caps.
 
     ``prepare`` is called with each new association before it starts; what it returns is called in the association's
-    thread when that is over, whatever happened.
+    thread when that is over, whatever happened. ``refused`` is called for each connection that is refused.
     """
 
     request_queue_size = 128
@@ -171,10 +171,16 @@ class HardenedServer(ThreadedAssociationServer):
     block_on_close = False
 
     def __init__(
-        self, *arguments: Any, limits: WireLimits, prepare: Callable[[Association], Callable[[], None]], **options: Any
+        self,
+        *arguments: Any,
+        limits: WireLimits,
+        prepare: Callable[[Association], Callable[[], None]],
+        refused: Callable[[], None] = lambda: None,
+        **options: Any,
     ) -> None:
         self.limits = limits
         self.prepare = prepare
+        self._refused = refused
         self._connections: weakref.WeakKeyDictionary[socket.socket, str] = weakref.WeakKeyDictionary()
         self._connections_lock = threading.Lock()
         super().__init__(*arguments, **options | {"request_handler": HardenedRequestHandler})
@@ -191,12 +197,13 @@ class HardenedServer(ThreadedAssociationServer):
         address = str(client_address[0])
         with self._connections_lock:
             open_addresses = [known for connection, known in self._connections.items() if connection.fileno() != -1]
-            if len(open_addresses) >= self.limits.max_sockets:
-                return False
-            if open_addresses.count(address) >= self.limits.max_sockets_per_address:
-                return False
-            self._connections[request] = address
-        return True
+            is_too_many = len(open_addresses) >= self.limits.max_sockets
+            is_too_many |= open_addresses.count(address) >= self.limits.max_sockets_per_address
+            if not is_too_many:
+                self._connections[request] = address
+        if is_too_many:
+            self._refused()
+        return not is_too_many
 
     def shutdown(self) -> None:
         """Stop accepting and close the listening socket; running associations go on."""

@@ -29,6 +29,7 @@ from dicom_node.errors import InstanceMismatch, InvalidInstance, OutOfResources
 from dicom_node.hardening import HardenedServer
 from dicom_node.header import inspect
 from dicom_node.node import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.observation import ScpObserver
 from dicom_node.policy import Rejection, ScpConfig, StoreStatus
 from dicom_node.pynetdicom_settings import configure_pynetdicom
 from dicom_node.receipts import ReceiptPort, ReceivedInstance
@@ -62,16 +63,23 @@ LOGGER = logging.getLogger(__name__)
 class StorageSCP:
     """Listens for associations from ``start`` to ``shutdown``, spools what it is sent, and reports to ``receipts``.
 
-    Reports of storage commitment go to ``reports``; without it they are not negotiated.
+    Reports of storage commitment go to ``reports``; without it they are not negotiated. ``observer`` is told what
+    happens, for figures.
     """
 
     def __init__(
-        self, config: ScpConfig, spool: Spool, receipts: ReceiptPort, reports: CommitmentPort | None = None
+        self,
+        config: ScpConfig,
+        spool: Spool,
+        receipts: ReceiptPort,
+        reports: CommitmentPort | None = None,
+        observer: ScpObserver | None = None,
     ) -> None:
         self._config = config
         self._spool = spool
         self._receipts = receipts
         self._reports = reports
+        self._observer = observer or ScpObserver()
         self._admission = Admission(config, spool)
         self._server: HardenedServer | None = None
         self._thread: threading.Thread | None = None
@@ -87,6 +95,11 @@ class StorageSCP:
     def active_associations(self) -> int:
         """The number of established associations."""
         return self._admission.established
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether connections are accepted."""
+        return self._server is not None and self._thread is not None and self._thread.is_alive()
 
     def start(self) -> None:
         """Delete what cut transfers left, then listen; raises ``OSError`` when the address is not to be had."""
@@ -108,6 +121,7 @@ class StorageSCP:
             server_class=HardenedServer,
             limits=self._config.limits,
             prepare=self._prepare,
+            refused=self._observer.connection_refused,
         )
         self._server = cast("HardenedServer", server)
         self._thread = threading.Thread(target=server.serve_forever, args=(0.25,), name="scp-accept", daemon=True)
@@ -157,12 +171,15 @@ class StorageSCP:
 
     def _on_requested(self, event: Event) -> None:
         """Let the association in or reject it."""
-        self._admission.decide(event.assoc, _reception(event.assoc))
+        rejection = self._admission.decide(event.assoc, _reception(event.assoc))
+        if rejection is not None:
+            self._observer.association_rejected(rejection)
 
     def _on_accepted(self, event: Event) -> None:
         """Log what was accepted, and by name what was not."""
         reception = _reception(event.assoc)
         refused = refused_names(event.assoc)
+        self._observer.association_accepted()
         LOGGER.info(
             "association %s accepted from %s at %s, %d presentation contexts",
             reception.association_id,
@@ -179,16 +196,16 @@ class StorageSCP:
         try:
             self._store(event, reception)
         except InstanceMismatch as error:
-            return _refuse(reception, StoreStatus.DATA_SET_MISMATCH, str(error))
+            return self._refuse(reception, StoreStatus.DATA_SET_MISMATCH, str(error))
         except InvalidInstance as error:
-            return _refuse(reception, StoreStatus.CANNOT_UNDERSTAND, str(error))
+            return self._refuse(reception, StoreStatus.CANNOT_UNDERSTAND, str(error))
         except OutOfResources as error:
-            return _refuse(reception, StoreStatus.OUT_OF_RESOURCES, str(error))
+            return self._refuse(reception, StoreStatus.OUT_OF_RESOURCES, str(error))
         except BaseException as error:  # noqa: BLE001 - the one boundary where whatever failed becomes a status
             LOGGER.error(  # noqa: TRY400 - a traceback could quote what the peer sent
                 "association %s: storing failed with %s", reception.association_id, type(error).__name__
             )
-            return _refuse(reception, StoreStatus.OUT_OF_RESOURCES, "The instance could not be recorded")
+            return self._refuse(reception, StoreStatus.OUT_OF_RESOURCES, "The instance could not be recorded")
         return StoreStatus.SUCCESS
 
     def _store(self, event: Event, reception: Reception) -> None:
@@ -211,6 +228,7 @@ class StorageSCP:
                 raise InstanceMismatch("SOP Instance UID of data set and command differ")
             if header.sop_class_uid in RETURNED_CLASSES or not self._receipts.has_use_for(header):
                 LOGGER.info("association %s: an instance of no use here was not kept", reception.association_id)
+                self._observer.instance_ignored()
                 return
             stored = self._spool.keep(incoming, header)
         finally:
@@ -228,6 +246,16 @@ class StorageSCP:
                 received_at=received_at,
             )
         )
+        self._observer.instance_stored(stored.size_bytes)
+
+    def _refuse(self, reception: Reception, status: StoreStatus, comment: str) -> Dataset:
+        """Log a refusal and return its status with an Error Comment (0000,0902), which is at most 64 characters."""
+        LOGGER.warning("association %s: instance refused with 0x%04X: %s", reception.association_id, status, comment)
+        self._observer.instance_refused(status)
+        answer = Dataset()
+        answer.Status = int(status)
+        answer.ErrorComment = comment[:64]
+        return answer
 
     def _on_report(self, event: Event) -> tuple[int, None]:
         """Take a report of storage commitment and return its status; there is no Event Reply (PS3.4 J.3.3.1)."""
@@ -248,12 +276,3 @@ class StorageSCP:
 
 def _reception(association: Association) -> Reception:
     return cast("Reception", association.dimse)
-
-
-def _refuse(reception: Reception, status: StoreStatus, comment: str) -> Dataset:
-    """Log a refusal and return its status with an Error Comment (0000,0902), which is at most 64 characters."""
-    LOGGER.warning("association %s: instance refused with 0x%04X: %s", reception.association_id, status, comment)
-    answer = Dataset()
-    answer.Status = int(status)
-    answer.ErrorComment = comment[:64]
-    return answer
