@@ -20,6 +20,7 @@ from dicom_node.errors import DicomNodeError, Ineligible, ReadingError
 from dicom_node.result_context import ResultObject as BuiltResult
 from dicom_node.selection import SeriesVerdict
 from model.errors import BundleError, ModelError, PredictorOutOfMemory
+from model.findings import VertebraFinding
 from worker import studies, versions
 from worker.database import Database
 from worker.devices import product_version
@@ -28,7 +29,7 @@ from worker.inputs import Input, inputs_of
 from worker.lease import KeptLease
 from worker.pipeline import Analysis, AnalysisTools, Stages, analyze_files
 from worker.ports import Bell, BellUnavailable, Clock
-from worker.records import NoteKind, ResultObject, Run, Series, Study
+from worker.records import LevelFinding, NoteKind, ResultObject, Run, Series, Study
 from worker.settings import Settings
 from worker.states import Cause, StudyState
 from worker.storage import ResultStore, StoredResult
@@ -166,6 +167,8 @@ class StudyAnalyzer:
             findings=analysis.findings.as_json(),
             manifest=self._manifest(lease, inputs, analysis),
             seconds=sum(value for name, value in analysis.seconds.items() if "." not in name),
+            probability=round(analysis.findings.probability, 4),
+            levels=[_level_finding(finding) for finding in analysis.findings.vertebrae],
         )
 
     def _manifest(self, lease: Lease, inputs: Sequence[Input], analysis: Analysis) -> dict[str, Any]:
@@ -261,6 +264,12 @@ def _write_verdicts(session: Session, study_id: int, verdicts: Sequence[SeriesVe
         row = rows.get(verdict.series_instance_uid)
         if row is not None:
             row.chosen, row.verdict = verdict.chosen, verdict.reason
+
+
+def _level_finding(finding: VertebraFinding) -> LevelFinding:
+    """The row of one level's finding."""
+    probability = round(finding.probability, 4)
+    return LevelFinding(vertebra=finding.vertebra.name, probability=probability, fractured=finding.fractured)
 
 
 def _result_object(item: BuiltResult, stored: StoredResult) -> ResultObject:

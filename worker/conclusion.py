@@ -30,7 +30,7 @@ def moves(state: StudyState, tracks: Sequence[Track], now: datetime, *, withdraw
 
 def _delivered(state: StudyState, tracks: Sequence[Track], now: datetime, due: datetime | None) -> tuple[Move, ...]:
     """Everything was accepted: confirmed as well, or still to be confirmed, or never to be."""
-    accepted = ", ".join(f"{track.destination} has {len(track.rows)} objects" for track in tracks)
+    accepted = ", ".join(f"{track.destination} has {len(track.rows)} objects" for track in tracks if track.rows)
     delivered = (Move(Cause.DELIVERED, now, accepted, not_before=due),) if state is StudyState.SENDING else ()
     asked = [track for track in tracks if track.destination.confirms and track.rows]
     if asked and all(track.confirmed for track in asked):

@@ -89,7 +89,7 @@ class StudyDelivery:
             studies.held(session, lease)
             run = tracking.current_run(session, lease.study_id, lease.generation)
             if run is not None and lease.position.state is StudyState.SENDING:
-                tracking.plan(session, run, self.destinations)
+                tracking.plan(session, run, [item for item in self.destinations if item.automatic])
             for name in tracking.give_up_on_strangers(session, lease.study_id, self.destinations):
                 detail = f"{name} is not configured any more: it was not told that results are withdrawn"
                 studies.note(session, lease.position, NoteKind.RETRACTION, self.clock(), detail)

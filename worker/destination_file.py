@@ -55,6 +55,8 @@ def parse_destinations(path: Path) -> tuple[Destination, ...]:
     destinations = [reader.destination() for reader in readers]
     problems += [problem for reader in readers for problem in reader.problems]
     problems += [f"{path.name}: {problem}" for problem in _repeated(destinations)]
+    if destinations and not any(destination.automatic for destination in destinations):
+        problems.append(f"{path.name}: automatic: let at least one destination get every result")
     if problems:
         raise SettingsError("; ".join(problems))
     return tuple(destinations)
@@ -95,6 +97,7 @@ class _Table:
             commitment=mode,
             commitment_wait_seconds=self._take("commitment_wait_seconds", _seconds, _WAIT_SECONDS[mode]),
             reconcile=self._take("reconcile", _flag, False),
+            automatic=self._take("automatic", _flag, True),
         )
         self._check(destination)
         for key in self._values:
@@ -190,6 +193,7 @@ _KEYS: Sequence[str] = (
     "commitment",
     "commitment_wait_seconds",
     "reconcile",
+    "automatic",
 )
 
 

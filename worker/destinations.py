@@ -24,7 +24,7 @@ class Destination:
 
     ``commitment_wait_seconds`` is how long a report of storage commitment is waited for before the destination is
     queried, or how long to wait before the query where that alone confirms. ``reconcile`` asks the destination for
-    patient and study before anything is sent.
+    patient and study before anything is sent. One that is not ``automatic`` gets only what an operator sends there.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Destination:
     commitment: CommitmentMode = CommitmentMode.NONE
     commitment_wait_seconds: float = 0.0
     reconcile: bool = False
+    automatic: bool = True
 
     @property
     def confirms(self) -> bool:

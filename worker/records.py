@@ -122,6 +122,9 @@ class NoteKind(StrEnum):
     RECONCILED = "RECONCILED"
     RETRACTION = "RETRACTION"
     REVIEW = "REVIEW"
+    HELD = "HELD"
+    RELEASED = "RELEASED"
+    PRIORITY = "PRIORITY"
 
 
 RETRACTION = "retraction"
@@ -158,7 +161,9 @@ class Study(Base):
     ``attempts`` counts every claim and never falls: it is the fencing number of a lease. ``crashes`` counts claims
     that never reported back in this generation; ``retries`` and ``first_failed_at`` serve the back-off of what is
     transient. ``receiving_since`` is when the study last entered RECEIVING. ``not_before`` ends a pause; a DELIVERED
-    study has one only while a confirmation is awaited.
+    study has one only while a confirmation is awaited. While ``held_at`` is set nothing is begun with the study.
+    ``number_digest`` is a keyed hash of its number in the RIS, so that it can be found by it, ``numbered_at`` when that
+    was read from the instances, None where it is to be read (again).
     """
 
     __tablename__ = "studies"
@@ -166,6 +171,7 @@ class Study(Base):
         Index(None, "state", "priority", "created_at"),
         Index(None, "state", "last_received_at"),
         Index(None, "state", "not_before"),
+        Index(None, "last_received_at", "id"),
         Index(None, "lease_expires_at"),
     )
 
@@ -192,6 +198,9 @@ class Study(Base):
     failure_text: Mapped[str | None] = mapped_column(Text)
     calling_ae_title: Mapped[str] = mapped_column(String(16))
     peer_address: Mapped[str] = mapped_column(String(64))
+    held_at: Mapped[datetime | None]
+    number_digest: Mapped[str | None] = mapped_column(String(64), index=True)
+    numbered_at: Mapped[datetime | None] = mapped_column(index=True)
 
     events: Mapped[list["StudyEvent"]] = relationship(order_by="StudyEvent.id", viewonly=True)
 
@@ -235,6 +244,7 @@ class StudyEvent(Base):
     """One line of a study's timeline, written in the transaction of what it tells."""
 
     __tablename__ = "study_events"
+    __table_args__ = (Index(None, "kind", "at"),)
 
     id: Mapped[int] = mapped_column(Identifier, primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"), index=True)
@@ -249,7 +259,8 @@ class StudyEvent(Base):
 class Run(Base):
     """One finished analysis: the bundle that made it, its findings and the manifest that lets it be repeated.
 
-    ``withdrawn_at`` says that its results were wrong: they are never sent (again).
+    ``probability`` and ``levels`` are the findings' again, for searches. ``withdrawn_at`` says that its results were
+    wrong: they are never sent (again).
     """
 
     __tablename__ = "runs"
@@ -266,8 +277,23 @@ class Run(Base):
     manifest: Mapped[dict[str, Any]]
     seconds: Mapped[float]
     withdrawn_at: Mapped[datetime | None]
+    probability: Mapped[float | None]
 
     results: Mapped[list["ResultObject"]] = relationship(order_by="ResultObject.id", back_populates="run")
+    levels: Mapped[list["LevelFinding"]] = relationship(order_by="LevelFinding.vertebra")
+
+
+class LevelFinding(Base):
+    """One level of a run's findings: the vertebra by its name, such as C5."""
+
+    __tablename__ = "level_findings"
+    __table_args__ = (UniqueConstraint("run_id", "vertebra"), Index(None, "vertebra", "fractured"))
+
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
+    vertebra: Mapped[str] = mapped_column(String(2))
+    probability: Mapped[float]
+    fractured: Mapped[bool]
 
 
 class ResultObject(Base):

@@ -13,7 +13,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from worker import tracking
+from worker import operation, tracking
+from worker.destinations import Destination
 from worker.failures import Failure, FailureCode
 from worker.records import NoteKind, Run, Study, StudyEvent, UtcDateTime, insert_once
 from worker.states import RENEWING, Cause, ForbiddenMove, StudyState, after
@@ -27,6 +28,7 @@ FORGIVING = RENEWING | {
     Cause.DELIVERED,
     Cause.NOT_KEPT,
     Cause.RETRACTED,
+    Cause.SEND_REQUESTED,
     Cause.ANALYSIS_RETRIED,
     Cause.DELIVERY_RETRIED,
 }
@@ -164,12 +166,15 @@ def transition(session: Session, position: Position, move: Move) -> Position:
 def claim(session: Session, position: Position, at: datetime, lease_seconds: float) -> Lease:
     """Take the lease of a QUEUED or SENDING study of that generation whose pause is over; exactly one caller gets it.
 
-    A DELIVERED study can be claimed only where a confirmation is awaited, which its pause says.
+    A DELIVERED study can be claimed only where a confirmation is awaited, which its pause says. A study that is held,
+    or that the mode does not let begin, is claimed by nobody.
     The attempt is counted before the work begins, so that also a caller that dies at once was counted.
     """
     token = str(uuid.uuid4())
     expires_at = at + timedelta(seconds=lease_seconds)
     reached = Position(position.study_id, after(position.state, Cause.CLAIMED), position.generation, token)
+    if position.state not in operation.BEGINS[operation.mode_of(session)]:
+        raise StaleStudy(position.study_id, f"{position.state} and to be taken up")
     values = {
         "state": reached.state,
         "lease_token": token,
@@ -181,7 +186,7 @@ def claim(session: Session, position: Position, at: datetime, lease_seconds: flo
     ready: ColumnElement[bool] = Study.not_before <= at
     if position.state is not StudyState.DELIVERED:
         ready = or_(Study.not_before.is_(None), ready)
-    _compare_and_set(session, replace(position, lease_token=None), values, ready)
+    _compare_and_set(session, replace(position, lease_token=None), values, ready, Study.held_at.is_(None))
     columns = (Study.attempts, Study.retries, Study.first_failed_at)
     row = session.execute(select(*columns).where(Study.id == position.study_id)).one()
     _record(session, reached, position.state, Move(Cause.CLAIMED, at, f"attempt {row.attempts}"))
@@ -220,6 +225,20 @@ def retry(session: Session, study_id: int, at: datetime, detail: str = "by the o
     if cause is Cause.DELIVERY_RETRIED:
         tracking.forgive(session, study_id, position.generation)
     return transition(session, position, Move(cause, at, detail))
+
+
+def send_again(session: Session, study_id: int, destination: Destination, at: datetime, by: str) -> Position:
+    """The operator's wish that a destination gets the results of an analyzed study, whatever it has of them.
+
+    Raises ForbiddenMove where there are none to send, ``ProfileNotBuilt`` where they lack what its profile must have.
+    """
+    position = position_of(session, study_id, lock=True)
+    run = tracking.current_run(session, study_id, position.generation)
+    if run is None:
+        raise ForbiddenMove(f"a study that is {position.state} has no results to send")
+    tracking.plan(session, run, (destination,))
+    tracking.start_over(session, run, destination)
+    return transition(session, position, Move(Cause.SEND_REQUESTED, at, f"to {destination.name}, by {by}"))
 
 
 def note(session: Session, position: Position, kind: NoteKind, at: datetime, detail: str) -> None:
@@ -263,7 +282,7 @@ def _counters(move: Move) -> dict[str, Any]:
 def _times(move: Move, new_state: StudyState) -> dict[str, Any]:
     """When and by what the set of instances became, or ceased to be, complete."""
     if new_state is StudyState.RECEIVING:
-        return {"receiving_since": move.at, "last_received_at": move.at, "completed_by": None}
+        return {"receiving_since": move.at, "last_received_at": move.at, "completed_by": None, "numbered_at": None}
     return {"completed_by": move.completed_by} if move.completed_by is not None else {}
 
 

@@ -17,6 +17,7 @@ from worker import shadow_queue, studies
 from worker.database import Database
 from worker.failures import Failure, FailureCode
 from worker.model_choice import chosen
+from worker.operation import BEGINS, mode_of
 from worker.ports import Bell, BellUnavailable, Clock
 from worker.records import (
     RETRACTION,
@@ -198,12 +199,15 @@ class Sweeps:
             .where(
                 Study.state == state,
                 Study.lease_token.is_(None),
+                Study.held_at.is_(None),
                 paused,
             )
             .order_by(Study.priority.desc(), Study.created_at, Study.id)
             .limit(_WINDOW)
         )
         with self._database.reading() as session:
+            if state not in BEGINS[mode_of(session)]:
+                return []
             rows = session.execute(ready).all()
         return [_position(row) for row in rows if row.dispatched_at is None or row.dispatched_at <= lately]
 

@@ -120,6 +120,30 @@ def plan(session: Session, run: Run, destinations: Sequence[Destination]) -> Non
     session.flush()
 
 
+def start_over(session: Session, run: Run, destination: Destination) -> None:
+    """What the destination was given, or refused, of a run is sent once more; what was withdrawn is not."""
+    results = select(ResultObject.id).where(ResultObject.run_id == run.id, ResultObject.kind != RETRACTION)
+    again = (DeliveryState.ACCEPTED, DeliveryState.CONFIRMED, DeliveryState.REFUSED, DeliveryState.PENDING)
+    statement = (
+        update(Delivery)
+        .where(
+            Delivery.result_object_id.in_(results), Delivery.destination == destination.name, Delivery.state.in_(again)
+        )
+        .values(
+            state=DeliveryState.PENDING,
+            retries=0,
+            resends=0,
+            first_failed_at=None,
+            next_try_at=None,
+            accepted_at=None,
+            confirmed_at=None,
+            failure_code=None,
+        )
+        .execution_options(synchronize_session=False)
+    )
+    session.execute(statement)
+
+
 def give_up_on_strangers(session: Session, study_id: int, destinations: Sequence[Destination]) -> Sequence[str]:
     """Retractions that wait for a destination which is not configured any more end here; return its names."""
     query = (

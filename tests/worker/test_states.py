@@ -53,13 +53,14 @@ def test_a_late_instance_brings_every_other_state_back_to_receiving(state: Study
 
 def test_only_a_new_instance_or_the_operator_leaves_an_end():
     leaving = {cause for (state, cause) in TRANSITIONS if state in ENDS - {S.DELIVERED}}
-    assert leaving == RENEWING | {C.ANALYSIS_RETRIED, C.DELIVERY_RETRIED, C.RETRACTED}
+    assert leaving == RENEWING | {C.ANALYSIS_RETRIED, C.DELIVERY_RETRIED, C.RETRACTED, C.SEND_REQUESTED}
 
 
 def test_a_delivered_study_is_besides_left_for_its_confirmation_alone():
     leaving = {cause for (state, cause), new in TRANSITIONS.items() if state is S.DELIVERED and new is not state}
     assert leaving == RENEWING - {C.RESULTS_VOIDED} | {
         C.RETRACTED,
+        C.SEND_REQUESTED,
         C.CONFIRMED,
         C.NOT_KEPT,
         C.DELIVERY_FAILED,
