@@ -35,13 +35,14 @@ def case_picture(path: Path, study: JudgedStudy, answer: Answer, level: Vertebra
     marked = nothing if study.lesion is None else study.lesion & (truth | (study.labels is None))
     masks = [truth, answer.labels == level, marked, answer.lesions == level]
     middle = _middle([masks[2], masks[3], masks[0], masks[1]], study.hu.shape)
-    figure = Figure(figsize=(11, 5.6), dpi=100, facecolor="black", layout="constrained")
+    figure = Figure(figsize=(11, 5.6), dpi=100, facecolor="black")
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.07, top=0.88, wspace=0.02)
     figure.suptitle(title, color="white", fontsize=12)
     panes = figure.subplots(1, 2)
     _draw(panes[0], study, masks, middle, axis=2)
     _draw(panes[1], study, masks, middle, axis=0)
     lines = [panes[0].plot([], [], color=color, label=name)[0] for name, color in OUTLINES]
-    figure.legend(handles=lines, loc="outside lower center", ncols=len(OUTLINES), labelcolor="white", frameon=False)
+    figure.legend(handles=lines, loc="lower center", ncols=len(OUTLINES), labelcolor="white", frameon=False)
     figure.savefig(path, metadata={"Software": None})
 
 

@@ -38,6 +38,7 @@ class StudySet:
 
     ``data`` names it, ``what`` describes it, ``seeds`` tell how to make it again; ``count`` studies come (for the log).
     ``own_labels``: the true labels are the network's own on the unbroken CT, so that Dice would mean nothing.
+    ``earlier``: results of a run that was interrupted; ``studies`` are the others.
     """
 
     data: str
@@ -46,6 +47,7 @@ class StudySet:
     count: int
     studies: Iterable[JudgedStudy]
     own_labels: bool = False
+    earlier: tuple[StudyResult, ...] = ()
 
 
 class Watcher(Protocol):
@@ -55,14 +57,9 @@ class Watcher(Protocol):
         """Look at one study; ``answer`` is None where it was refused."""
 
 
-def evaluate(
-    predictor: VolumePredictor,
-    studies: StudySet,
-    watchers: Sequence[Watcher] = (),
-    earlier: Sequence[StudyResult] = (),
-) -> Evaluation:
-    """Run the predictor over a data set, one study in memory at a time; ``earlier`` results are taken as they are."""
-    results = list(earlier)
+def evaluate(predictor: VolumePredictor, studies: StudySet, watchers: Sequence[Watcher] = ()) -> Evaluation:
+    """Run the predictor over a data set, one study in memory at a time."""
+    results = list(studies.earlier)
     for number, study in enumerate(studies.studies, start=1):
         answer, result = _judged(predictor, study)
         results.append(result)

@@ -23,7 +23,7 @@ from training.report_tables import (
     point_rows,
     site_rows,
 )
-from training.worst_cases import FOLDER, Mistake, WorstCase
+from training.worst_cases import Mistake, WorstCase, gallery_folder
 
 REPORT_FILE, FIGURES_FILE = "report.html", "figures.json"
 TITLE = "Evaluation of a cspine bundle"
@@ -61,14 +61,14 @@ def write_report(folder: Path, report: Report, bundle: Bundle) -> Path:
     }
     path = folder / REPORT_FILE
     (folder / FIGURES_FILE).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    path.write_text(report_html(report, bundle, folder / FOLDER), encoding="utf-8")
+    path.write_text(report_html(report, bundle, folder), encoding="utf-8")
     return path
 
 
-def report_html(report: Report, bundle: Bundle, pictures: Path) -> str:
-    """The page; ``pictures`` is the folder of the pictures of the worst cases."""
+def report_html(report: Report, bundle: Bundle, folder: Path) -> str:
+    """The page; the pictures of the worst cases are in the measurement's folder."""
     identity = {"Bundle": f"{bundle.name} {bundle.version}", "SHA-256 of the bundle": bundle.sha256}
-    sections = [part for one in report.evaluations for part in _data_set(one, report.worst.get(one.data, ()), pictures)]
+    sections = [part for one in report.evaluations for part in _data_set(one, report.worst.get(one.data), folder)]
     return page(
         TITLE,
         heading(1, TITLE),
@@ -82,7 +82,7 @@ def report_html(report: Report, bundle: Bundle, pictures: Path) -> str:
     )
 
 
-def _data_set(found: Evaluation, worst: Sequence[WorstCase], pictures: Path) -> list[Html]:
+def _data_set(found: Evaluation, worst: Sequence[WorstCase] | None, folder: Path) -> list[Html]:
     """Everything about one data set."""
     parts = [heading(2, found.data), paragraph(found.what), bullets(cautions(found), "cautions")]
     parts += [heading(3, "Fractures"), table(*fracture_rows(found)), table(*loss_rows(found))]
@@ -99,7 +99,7 @@ def _data_set(found: Evaluation, worst: Sequence[WorstCase], pictures: Path) -> 
     parts += [heading(3, "Types of fracture and sites"), table(*kind_rows(found)), table(*site_rows(found))]
     parts += [heading(3, "Names and masks of levels"), *_masks(found)]
     parts += [*_named("Not judged: truth unknown", _unknown(found)), *_named("Refused", _refused(found))]
-    return [*parts, *_worst(worst, pictures)]
+    return parts if worst is None else [*parts, *_worst(worst, gallery_folder(folder, found.data))]
 
 
 def _decisions(found: Evaluation) -> list[Html]:

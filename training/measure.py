@@ -1,18 +1,22 @@
 """Every data set that is at hand, one after another: synthetic, semi-synthetic, real; what is missing is said."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import UnusableVolume
 from training.atlas import load_atlas
 from training.cord_sets import CordEvaluation, measure_cords
-from training.evaluate import VolumePredictor, evaluate
+from training.evaluate import StudySet, VolumePredictor, evaluate
 from training.evaluation import Evaluation
 from training.model_card import Measured
 from training.real_sets import RealResult, SetUnavailable, measure_real, read_head, read_neck
 from training.semisynthetic_sets import broken_set, checked_labels
 from training.synthetic_sets import synthetic_set
+from training.worst_cases import Gallery
+
+Evaluate = Callable[[StudySet], Evaluation]
 
 LOG = logging.getLogger(__name__)
 ATLAS_FOLDER = "spl-head-neck-atlas"
@@ -27,11 +31,15 @@ class DataSets:
     atlas: Path | None = None
 
 
-def measure(predictor: VolumePredictor, sets: DataSets, command: str) -> Measured:
+def measure(predictor: VolumePredictor, sets: DataSets, command: str, gallery: Gallery | None = None) -> Measured:
     """Measure every row that can be measured here; ``command`` is what the card says was run."""
     left_out: list[str] = []
-    evaluations = _synthetic(predictor, sets, left_out)
-    neck, broken = _neck(predictor, sets.data, left_out)
+
+    def evaluated(studies: StudySet) -> Evaluation:
+        return evaluate(predictor, studies, [gallery.painter(studies.data)] if gallery else [])
+
+    evaluations = _synthetic(evaluated, sets, left_out)
+    neck, broken = _neck(predictor, evaluated, sets.data, left_out)
     real = [result for result in (neck, _head(predictor, sets.data, left_out)) if result is not None]
     cords = _cords(predictor, sets.data, left_out)
     return Measured(command, (*evaluations, *broken), tuple(real), cords, tuple(left_out))
@@ -42,8 +50,8 @@ def _leave_out(left_out: list[str], sentence: str) -> None:
     LOG.warning("left out: %s", sentence)
 
 
-def _synthetic(predictor: VolumePredictor, sets: DataSets, left_out: list[str]) -> list[Evaluation]:
-    found = [evaluate(predictor, synthetic_set(sets.studies))]
+def _synthetic(evaluated: Evaluate, sets: DataSets, left_out: list[str]) -> list[Evaluation]:
+    found = [evaluated(synthetic_set(sets.studies))]
     folder = sets.atlas or sets.data / ATLAS_FOLDER
     try:
         atlas = load_atlas(folder)
@@ -51,10 +59,12 @@ def _synthetic(predictor: VolumePredictor, sets: DataSets, left_out: list[str]) 
         reason = error.strerror if isinstance(error, OSError) else str(error)
         _leave_out(left_out, f"variations of the atlas's subject ({folder.name}: {reason})")
         return found
-    return [*found, evaluate(predictor, synthetic_set(sets.studies, atlas=atlas))]
+    return [*found, evaluated(synthetic_set(sets.studies, atlas=atlas))]
 
 
-def _neck(predictor: VolumePredictor, data: Path, left_out: list[str]) -> tuple[RealResult | None, list[Evaluation]]:
+def _neck(
+    predictor: VolumePredictor, evaluated: Evaluate, data: Path, left_out: list[str]
+) -> tuple[RealResult | None, list[Evaluation]]:
     """The intact female neck, and fractures inserted into the levels that are rightly named there."""
     try:
         volume = read_neck(data)
@@ -65,7 +75,7 @@ def _neck(predictor: VolumePredictor, data: Path, left_out: list[str]) -> tuple[
     LOG.info("%s: %d of %d levels right", result.data, len(result.right), len(result.named))
     labels = checked_labels(answer.labels, volume)
     del answer
-    return result, [evaluate(predictor, broken_set(volume, labels))]
+    return result, [evaluated(broken_set(volume, labels))]
 
 
 def _head(predictor: VolumePredictor, data: Path, left_out: list[str]) -> RealResult | None:

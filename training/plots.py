@@ -93,8 +93,7 @@ def confusion_plot(found: Evaluation) -> bytes:
     counts = found.confusion()
     order = [*range(1, 8), 0]
     shown = counts[np.ix_(order, order)]
-    figure = Figure(figsize=(5.2, 5.2), dpi=100, layout="constrained")
-    pane = figure.subplots()
+    figure, pane = _figure()
     shares = shown / np.maximum(shown.sum(axis=1, keepdims=True), 1)
     pane.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     names = [level.name for level in Vertebra]
@@ -116,11 +115,17 @@ def _both(found: Evaluation) -> dict[str, Columns]:
 
 
 def _square(across: str, up: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(5.2, 5.2), dpi=100, layout="constrained")
-    pane = figure.subplots()
+    figure, pane = _figure()
     pane.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=across, ylabel=up)
     pane.grid(visible=True, color="#ddd", linewidth=0.6)
     return figure, pane
+
+
+def _figure() -> tuple[Figure, Axes]:
+    """A square with fixed margins."""
+    figure = Figure(figsize=(5.2, 5.2), dpi=100)
+    figure.subplots_adjust(left=0.15, right=0.98, bottom=0.11, top=0.98)
+    return figure, figure.subplots()
 
 
 def _finished(figure: Figure, pane: Axes, title: str) -> bytes:

@@ -5,7 +5,7 @@ prepared folder, which training used too.
 """
 
 import tempfile
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from model.findings import Vertebra
 from training.evaluate import StudySet
 from training.prepared import Prepared, PreparedStudy, Split, study_name
 from training.studies import DataSet, DataSetError, LabeledStudy
+from training.study_result import StudyResult
 from training.surface import Spacing
 
 
@@ -35,9 +36,9 @@ class ReadStudy:
 
 
 def prepared_rows(
-    prepared: Prepared, sources: Sequence[DataSet], split: Split, done: Container[str] = frozenset()
+    prepared: Prepared, sources: Sequence[DataSet], split: Split, done: Mapping[str, StudyResult]
 ) -> list[StudySet]:
-    """One set for each data set of the split, in order of their names; studies whose names are ``done`` do not come.
+    """One set for each data set of the split, in order of their names; studies that are ``done`` are not read again.
 
     Raises ``DataSetError`` when the split is empty, or a study is in no source any more.
     """
@@ -61,7 +62,7 @@ def _row(
     wanted: Sequence[PreparedStudy],
     places: Mapping[str, tuple[DataSet, LabeledStudy]],
     split: Split,
-    done: Container[str],
+    done: Mapping[str, StudyResult],
 ) -> StudySet:
     masked = sum(one.own_labels for one in wanted)
     broken = sum(any(one.fractures.values()) for one in wanted)
@@ -70,7 +71,9 @@ def _row(
         f"patients, {broken} with a fracture, {masked} with masks of their levels"
     )
     waiting = [one for one in wanted if one.name not in done]
-    return StudySet(wanted[0].data_set, what, f"split {split}", len(waiting), _read_all(waiting, places))
+    earlier = tuple(done[one.name] for one in wanted if one.name in done)
+    studies = _read_all(waiting, places)
+    return StudySet(wanted[0].data_set, what, f"split {split}", len(waiting), studies, earlier=earlier)
 
 
 def _read_all(

@@ -21,7 +21,7 @@ class Measurement:
     """What results belong to: results of another bundle, folder or split never come together."""
 
     bundle_sha256: str
-    prepared: str
+    studies_sha256: str
     split: str
 
 

@@ -40,8 +40,12 @@ class WorstCase:
     @property
     def file_name(self) -> str:
         """The name of its picture."""
-        study = re.sub(r"[^a-z0-9]+", "-", self.study.lower()).strip("-")[:80]
-        return f"{study}-{self.level.name}-{self.mistake.name}.png"
+        return f"{_plain(self.study)}-{self.level.name}-{self.mistake.name}.png"
+
+
+def _plain(name: str) -> str:
+    """A name as files and folders may be called."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:80] or "data"
 
 
 def worst_cases(results: Iterable[StudyResult], count: int) -> tuple[WorstCase, ...]:
@@ -96,3 +100,27 @@ class WorstPainter:
         for name in self._painted - {case.file_name for case in worst}:
             (self._folder / name).unlink(missing_ok=True)
         return worst
+
+
+class Gallery:
+    """The painters of all data sets that are measured, each with a folder of its own below ``worst``."""
+
+    def __init__(self, output: Path, count: int) -> None:
+        self._output = output
+        self._count = count
+        self._painters: dict[str, WorstPainter] = {}
+
+    def painter(self, data: str, earlier: Sequence[StudyResult] = ()) -> WorstPainter:
+        """The painter of a data set."""
+        painter = WorstPainter(gallery_folder(self._output, data), self._count, earlier)
+        self._painters[data] = painter
+        return painter
+
+    def finish(self) -> dict[str, tuple[WorstCase, ...]]:
+        """The worst cases of each data set."""
+        return {data: painter.finish() for data, painter in self._painters.items()}
+
+
+def gallery_folder(output: Path, data: str) -> Path:
+    """Where the pictures of a data set are in the output folder of a measurement."""
+    return output / FOLDER / _plain(data)

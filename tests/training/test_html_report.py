@@ -11,7 +11,7 @@ from model.findings import Vertebra
 from tests.training.known_results import MASK, evaluation, level, refused, result
 from training.html_parts import element, page, paragraph, table, text
 from training.html_report import Report, write_report
-from training.worst_cases import FOLDER, worst_cases
+from training.worst_cases import gallery_folder, worst_cases
 
 BUNDLE = SimpleNamespace(name="test", version="2", sha256="f" * 64)
 PIXEL = bytes.fromhex(
@@ -56,9 +56,9 @@ def written(tmp_path_factory):
     many = evaluation(*some_results(), refused("gone", Vertebra.C2), data="first <script>alert(1)</script>")
     few = evaluation(result("x", level(Vertebra.C1, 0.2), unknown=(Vertebra.C2,)), data="second & small")
     worst = worst_cases(many.results, 1)
-    (folder / FOLDER).mkdir()
-    for case in worst[:1]:
-        (folder / FOLDER / case.file_name).write_bytes(PIXEL)
+    pictures = gallery_folder(folder, many.data)
+    pictures.mkdir(parents=True)
+    (pictures / worst[0].file_name).write_bytes(PIXEL)
     report = Report([many, few], {many.data: worst}, {"Prepared folder": "<b>rsna</b>"}, ["Measured on training data."])
     path = write_report(folder, report, BUNDLE)
     return path, worst
