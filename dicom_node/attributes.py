@@ -28,6 +28,7 @@ _TABLE = """
 00080103 SH CodingSchemeVersion
 00080104 LO CodeMeaning
 00080201 SH TimezoneOffsetFromUTC
+00081010 SH StationName
 00081030 LO StudyDescription
 00081032 SQ ProcedureCodeSequence
 0008103E LO SeriesDescription
@@ -82,6 +83,10 @@ _TABLE = """
 00281053 DS RescaleSlope
 00281054 LO RescaleType
 00289110 SQ PixelMeasuresSequence
+00321064 SQ RequestedProcedureCodeSequence
+00400008 SQ ScheduledProtocolCodeSequence
+00400260 SQ PerformedProtocolCodeSequence
+00400275 SQ RequestAttributesSequence
 0040A040 CS ValueType
 0040A043 SQ ConceptNameCodeSequence
 0040A124 UI UID

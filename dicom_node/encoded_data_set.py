@@ -4,6 +4,7 @@ The bytes come from strangers. Values that are none of their VR are missing ones
 Used in the reading child, which does not load pydicom for it, and for the answers of peers.
 """
 
+import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -34,6 +35,7 @@ _CODECS = {
     "ISO_IR 192": "utf_8",
 }
 """Python's codecs for the usual character sets, as pydicom has them; the others are left to it (PS3.3 C.12.1.1.2)."""
+_SPELLING = re.compile(r"\AISO(?:.(2022).IR.|.IR)")
 
 
 class EncodedDataSet:
@@ -139,7 +141,14 @@ def _decoded(raw: bytes, character_sets: Sequence[str]) -> str:
     codec = "ascii" if raw.isascii() else _CODECS.get(character_sets[0])
     if codec is not None and not escapes:
         return raw.decode(codec, "replace")
-    from pydicom.charset import convert_encodings, decode_bytes  # noqa: PLC0415  (few studies pay for it)
+    from pydicom.charset import convert_encodings, decode_bytes, python_encoding  # noqa: PLC0415  (few pay for it)
     from pydicom.valuerep import TEXT_VR_DELIMS  # noqa: PLC0415
 
-    return decode_bytes(raw, convert_encodings(list(character_sets)), TEXT_VR_DELIMS)
+    spelled = [_SPELLING.sub(_as_defined, name) for name in character_sets[:MAXIMUM_VALUES]]
+    known = [name if name in python_encoding else "ISO_IR 6" for name in spelled]  # pydicom tries any codec of Python
+    return decode_bytes(raw, convert_encodings(known), TEXT_VR_DELIMS)
+
+
+def _as_defined(match: re.Match[str]) -> str:
+    """The beginning of a defined term that was written with other separators, as scanners do."""
+    return "ISO_IR" if match[1] is None else "ISO 2022 IR "

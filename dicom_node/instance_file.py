@@ -46,8 +46,8 @@ class InstanceFile:
     encapsulated: bool
 
 
-def read_instance(path: Path) -> InstanceFile:
-    """Read the wanted attributes of a file; NotDicom or InvalidInstance when that is impossible."""
+def read_instance(path: Path, wanted: frozenset[int] = WANTED) -> InstanceFile:
+    """Read the wanted attributes (by their tags) of a file; NotDicom or InvalidInstance when that is impossible."""
     with _mapped(path) as data:
         offset, syntax = _data_set_start(data)
         elements: dict[int, RawElement] = {}
@@ -57,7 +57,7 @@ def read_instance(path: Path) -> InstanceFile:
                 if tag == PIXEL_DATA:
                     pixels = (offset + start, offset + end, encapsulated)
                     break
-                if tag in WANTED and end - start <= (MAXIMUM_GROUPS_BYTES if tag in _GROUPS else MAXIMUM_VALUE_BYTES):
+                if tag in wanted and end - start <= (MAXIMUM_GROUPS_BYTES if tag in _GROUPS else MAXIMUM_VALUE_BYTES):
                     elements[tag] = (vr, bytes(view[start:end]))
     return InstanceFile(path, syntax, EncodedDataSet(elements, explicit=is_explicit(syntax)), *pixels)
 

@@ -72,6 +72,13 @@ def test_text_in_every_character_set_is_what_pydicom_reads(charset, keyword, vr)
     assert [str(one) for one in of(keyword, vr, raw, charset=charset).values(keyword)] == expected
 
 
+@pytest.mark.parametrize("charset", [b"idna", b"unicode_escape", b"utf_7", b"\x1b[2J\nforged"])
+def test_a_character_set_that_dicom_does_not_define_is_the_default_one_and_is_not_logged(charset, caplog):
+    raw = b"\\u0041+AEE- xn--J\xf6rg"
+    assert of("StudyDescription", b"LO", raw, charset=charset).values("StudyDescription") == ("", "u0041+AEE- xn--Jörg")
+    assert caplog.text == ""
+
+
 def test_bytes_that_are_no_text_of_their_character_set_are_replaced():
     assert of("PatientName", b"PN", b"Zo\xeb", charset=b"ISO_IR 192").values("PatientName") == ("Zo\ufffd",)
 
