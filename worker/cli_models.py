@@ -1,27 +1,12 @@
-"""The commands for models: cspine model list, show, verify, install, promote, rollback, shadow, report, remove, ..."""
+"""The commands for models: cspine model list, show, history, verify, install, promote, rollback, shadow, report, ..."""
 
-import getpass
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from worker.command_line import explain_errors, read_settings, with_options
-from worker.errors import StartupError
-
-if TYPE_CHECKING:
-    from worker.database import Database
-    from worker.model_choice import Actor
-    from worker.settings import Settings
-
-WINS = (
-    "CSPINE_BUNDLE_PATH is set and wins over any choice of a model: remove it from the settings of all processes first"
-)
 
 model_argument = click.argument("name", metavar="SHA256")
 reason_option = click.option("--reason", default="", help="Why, for the history.")
@@ -60,8 +45,6 @@ def list_models(data: Path | None, as_json: bool) -> None:  # noqa: FBT001  (cli
 @explain_errors
 def show(name: str, data: Path | None) -> None:
     """Show what a model says of itself: intended use, limits, operating points, provenance."""
-    from dataclasses import asdict  # noqa: PLC0415
-
     from worker.serving_bundle import bundle_called  # noqa: PLC0415
 
     bundle = bundle_called(read_settings(data=data), name)
@@ -74,14 +57,13 @@ def show(name: str, data: Path | None) -> None:
 @explain_errors
 def history(data: Path | None, limit: int) -> None:
     """List what was done with models, newest first: when, what, by whom, why."""
-    from worker.model_choice import history as events  # noqa: PLC0415
-    from worker.model_choice import named  # noqa: PLC0415
+    from worker import model_choice  # noqa: PLC0415
+    from worker.model_operations import opened_database  # noqa: PLC0415
 
-    with _database(read_settings(data=data)) as database, database.reading() as session:
-        for event in reversed(events(session)[-limit:]):
-            at = event.at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-            line = f"{at}  {event.kind:<14}  {named(event.bundle_sha256):<12}  {event.by}  {event.reason}"
-            click.echo(line.rstrip())
+    with opened_database(read_settings(data=data)) as database, database.reading() as session:
+        for event in reversed(model_choice.history(session)[-limit:]):
+            at, name = event.at.astimezone().strftime("%Y-%m-%d %H:%M:%S"), model_choice.named(event.bundle_sha256)
+            click.echo(f"{at}  {event.kind:<14}  {name:<12}  {event.by}  {event.reason}".rstrip())
 
 
 @model.command()
@@ -91,12 +73,13 @@ def history(data: Path | None, limit: int) -> None:
 @explain_errors
 def verify(name: str, data: Path | None, probe: bool) -> None:  # noqa: FBT001  (click passes flags so)
     """Check every file of a model, and its signature where one is asked for."""
+    from worker import model_operations  # noqa: PLC0415
     from worker.serving_bundle import bundle_called  # noqa: PLC0415
 
     settings = read_settings(data=data)
     bundle = bundle_called(settings, name)
     if probe:
-        _probe(settings, bundle)
+        model_operations.probe(settings, bundle)
     click.echo(f"{bundle.name} {bundle.version}, SHA-256 {bundle.sha256}: whole{', and answers' if probe else ''}")
 
 
@@ -111,16 +94,10 @@ def install(path: Path, data: Path | None, reason: str) -> None:
     Only the files that its metadata.json lists are taken. With CSPINE_MODEL_PUBLIC_KEYS_FILE it must be signed by one
     of those keys.
     """
-    from worker.model_choice import record  # noqa: PLC0415
-    from worker.model_store import ModelStore  # noqa: PLC0415
-    from worker.records import ModelEventKind  # noqa: PLC0415
+    from worker import model_operations  # noqa: PLC0415
 
-    settings = read_settings(data=data)
-    done = ModelStore.of(settings).install(path)
+    done = model_operations.install(read_settings(data=data), path, model_operations.this_user(reason))
     bundle = done.bundle
-    if done.new:
-        with _database(settings) as database, database.transaction() as session:
-            record(session, ModelEventKind.INSTALLED, bundle.sha256, _actor(reason))
     click.echo(f"{bundle.name} {bundle.version} is {'installed' if done.new else 'installed already'}")
     click.echo(f"SHA-256    {bundle.sha256}")
     click.echo(f"use it     cspine model promote {bundle.sha256[:12]}")
@@ -136,22 +113,10 @@ def promote(name: str, data: Path | None, reason: str) -> None:
 
     Run it where a worker could run: it needs Keras. When it fails nothing has changed.
     """
-    from worker import model_choice  # noqa: PLC0415
-    from worker.serving_bundle import bundle_called, choices  # noqa: PLC0415
+    from worker import model_operations  # noqa: PLC0415
 
-    settings = read_settings(data=data)
-    _refuse_where_a_path_wins(settings)
-    with _database(settings) as database:
-        before = choices(database).serving
-        bundle = bundle_called(settings, name)
-        sha256 = None if name == model_choice.BUILT_IN else bundle.sha256
-        if sha256 == before.sha256:
-            raise StartupError(f"model {model_choice.named(sha256)} serves already")
-        _probe(settings, bundle)
-        with database.transaction() as session:
-            _still_installed(settings, sha256)
-            model_choice.promote(session, before, sha256, _actor(reason))
-    click.echo(f"{bundle.name} {bundle.version} ({model_choice.named(sha256)}) serves from the next study on")
+    done = model_operations.promote(read_settings(data=data), name, model_operations.this_user(reason))
+    click.echo(f"{done.bundle.name} {done.bundle.version} ({done.name}) serves from the next study on")
     click.echo("back with  cspine model rollback")
 
 
@@ -161,24 +126,14 @@ def promote(name: str, data: Path | None, reason: str) -> None:
 @explain_errors
 def rollback(data: Path | None, reason: str) -> None:
     """Let the model serve again that served before; once more: the one before that."""
-    from worker import model_choice  # noqa: PLC0415
-    from worker.model_store import ModelStore  # noqa: PLC0415
-    from worker.serving_bundle import choices, serving_bundle  # noqa: PLC0415
+    from worker import model_operations  # noqa: PLC0415
 
-    settings = read_settings(data=data)
-    _refuse_where_a_path_wins(settings)
-    with _database(settings) as database:
-        before = choices(database).serving
-        with database.reading() as session:
-            target = model_choice.previous(session)
-        bundle = serving_bundle(settings, ModelStore.of(settings), target)
-        with database.transaction() as session:
-            model_choice.roll_back(session, before, _actor(reason))
-    click.echo(f"{bundle.name} {bundle.version} ({model_choice.named(target)}) serves again from the next study on")
+    done = model_operations.roll_back(read_settings(data=data), model_operations.this_user(reason))
+    click.echo(f"{done.bundle.name} {done.bundle.version} ({done.name}) serves again from the next study on")
 
 
 @model.command()
-@click.argument("name", metavar="SHA256", required=False)
+@click.argument("name", metavar="[SHA256]", required=False)
 @click.option("--off", is_flag=True, help="Have no shadow any more.")
 @with_options("data")
 @reason_option
@@ -189,26 +144,16 @@ def shadow(name: str | None, off: bool, data: Path | None, reason: str) -> None:
     It works while no study waits, and gives way when one comes. `cspine model report` compares it with the model that
     serves. The worker keeps both in memory meanwhile.
     """
-    from worker import model_choice  # noqa: PLC0415
-    from worker.model_store import ModelStore  # noqa: PLC0415
-    from worker.serving_bundle import choices  # noqa: PLC0415
+    from worker import model_operations  # noqa: PLC0415
 
     if off == (name is not None):
         raise click.UsageError("name the model that is to look on, or end it with --off")
-    settings = read_settings(data=data)
-    with _database(settings) as database:
-        before = choices(database).shadow
-        if name is None:
-            with database.transaction() as session:
-                model_choice.end_shadow(session, before, _actor(reason))
-            click.echo("there is no shadow any more")
-            return
-        store = ModelStore.of(settings)
-        bundle = store.open(store.find(name))
-        _probe(settings, bundle)
-        with database.transaction() as session:
-            _still_installed(settings, bundle.sha256)
-            model_choice.start_shadow(session, before, bundle.sha256, _actor(reason))
+    settings, actor = read_settings(data=data), model_operations.this_user(reason)
+    if name is None:
+        model_operations.end_shadow(settings, actor)
+        click.echo("there is no shadow any more")
+        return
+    bundle = model_operations.start_shadow(settings, name, actor)
     click.echo(f"{bundle.name} {bundle.version} ({bundle.sha256[:12]}) looks on from now on: cspine model report")
 
 
@@ -225,25 +170,16 @@ def report(name: str | None, data: Path | None, output: Path | None, uids: bool,
     Agreement of levels and of calls with 95 % intervals, seconds of both, and the studies on which they differ; with
     --output also as report.html with pictures, which hold no name (and show the CT: keep them as you keep images).
     """
-    from worker.model_store import ModelStore  # noqa: PLC0415
-    from worker.serving_bundle import choices, installed_sha256  # noqa: PLC0415
-    from worker.shadow_report import shadow_report, write_report  # noqa: PLC0415
+    from worker import model_operations  # noqa: PLC0415
+    from worker.shadow_report import write_report  # noqa: PLC0415
 
     settings = read_settings(data=data)
-    with _database(settings) as database:
-        sha256 = choices(database).shadow.sha256
-        if name is not None:
-            sha256 = installed_sha256(ModelStore.of(settings), name)
-        if sha256 is None:
-            raise StartupError("there is no shadow: name the model that was one, see `cspine model history`")
-        with database.reading() as session:
-            found = shadow_report(session, sha256)
+    found = model_operations.report(settings, name)
     if output is not None:
         count = write_report(found, output, settings.shadow_dir, with_uids=uids)
         click.echo(f"report.html, report.json and {count} pictures are in {output}", err=True)
-    click.echo(
-        json.dumps(found.as_json(with_uids=uids), indent=2) if as_json else "\n".join(found.as_lines(with_uids=uids))
-    )
+    text = "\n".join(found.as_lines(with_uids=uids))
+    click.echo(json.dumps(found.as_json(with_uids=uids), indent=2) if as_json else text)
 
 
 @model.command()
@@ -253,20 +189,9 @@ def report(name: str | None, data: Path | None, output: Path | None, uids: bool,
 @explain_errors
 def remove(name: str, data: Path | None, reason: str) -> None:
     """Delete an installed model that neither serves nor looks on, nor is what a rollback goes back to."""
-    from worker import model_choice  # noqa: PLC0415
-    from worker.model_store import ModelStore  # noqa: PLC0415
-    from worker.records import ModelEventKind, ModelRole  # noqa: PLC0415
+    from worker import model_operations  # noqa: PLC0415
 
-    settings = read_settings(data=data)
-    store = ModelStore.of(settings)
-    sha256 = store.find(name)
-    with _database(settings) as database, database.transaction() as session:
-        needed = set(model_choice.served(model_choice.history(session))[-2:])
-        needed.add(model_choice.chosen(session, ModelRole.SHADOW).sha256)
-        if sha256 in needed:
-            raise StartupError(f"model {sha256[:12]} serves, looks on, or is what a rollback goes back to: it is kept")
-        model_choice.record(session, ModelEventKind.REMOVED, sha256, _actor(reason))
-        store.remove(sha256)
+    sha256 = model_operations.remove(read_settings(data=data), name, model_operations.this_user(reason))
     click.echo(f"model {sha256[:12]} is removed; results that it made still name it")
 
 
@@ -288,60 +213,7 @@ def keygen(key: Path) -> None:
 @explain_errors
 def sign(folder: Path, key: Path) -> None:
     """Sign the bundle in FOLDER, after its files were checked: writes metadata.json.sig into it."""
-    from model.bundle import METADATA_FILE, load_bundle  # noqa: PLC0415
-    from worker.signatures import SIGNATURE_FILE  # noqa: PLC0415
-    from worker.signatures import sign as signature_of  # noqa: PLC0415
+    from worker.signatures import sign_bundle  # noqa: PLC0415
 
-    bundle = load_bundle(folder)
-    (folder / SIGNATURE_FILE).write_bytes(signature_of((folder / METADATA_FILE).read_bytes(), key))
+    bundle = sign_bundle(folder, key)
     click.echo(f"{bundle.name} {bundle.version} ({bundle.sha256[:12]}) is signed")
-
-
-@contextmanager
-def _database(settings: "Settings") -> "Iterator[Database]":
-    """The database of these settings with this program's schema; ``StartupError`` when it does not answer."""
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
-
-    from worker.database import migrate  # noqa: PLC0415
-    from worker.queries import open_database  # noqa: PLC0415
-
-    try:
-        with open_database(settings) as database:
-            migrate(database)
-            yield database
-    except SQLAlchemyError as error:
-        raise StartupError(f"the database does not answer ({type(error).__name__}): see `cspine doctor`") from error
-
-
-def _probe(settings: "Settings", bundle: Any) -> None:
-    """Let a bundle answer before it may be used."""
-    try:
-        from worker.tools import probe_bundle  # noqa: PLC0415
-
-        probe_bundle(settings, bundle)
-    except ModuleNotFoundError as error:
-        raise StartupError(f"{error.name} is not installed here: run this command where a worker runs") from error
-
-
-def _refuse_where_a_path_wins(settings: "Settings") -> None:
-    if settings.bundle_path is not None:
-        raise StartupError(WINS)
-
-
-def _still_installed(settings: "Settings", sha256: str | None) -> None:
-    """Inside the transaction that chooses a model: ``remove`` deletes in one of its own."""
-    from worker.model_store import ModelStore  # noqa: PLC0415
-
-    if sha256 is not None and not ModelStore.of(settings).is_there(sha256):
-        raise StartupError(f"model {sha256[:12]} was removed in this moment: install it again")
-
-
-def _actor(reason: str) -> "Actor":
-    """Who runs this command."""
-    from worker.model_choice import Actor  # noqa: PLC0415
-
-    try:
-        by = getpass.getuser()
-    except (KeyError, OSError):
-        by = f"user {os.getuid()}"
-    return Actor(by, datetime.now(UTC), reason)

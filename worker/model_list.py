@@ -6,7 +6,7 @@ from model.bundle import load_bundle
 from worker.database import Database
 from worker.model_choice import BUILT_IN, history, served
 from worker.model_store import Entry, ModelStore
-from worker.serving_bundle import NO_CHOICES, choices
+from worker.serving_bundle import NO_CHOICES, Choices, choices, recorded
 from worker.settings import Settings
 
 
@@ -55,16 +55,13 @@ def model_lines(settings: Settings) -> list[ModelLine]:
 
 def _roles(settings: Settings) -> dict[str | None, str]:
     """The role of each model that has one; None is the built-in model."""
-    found = NO_CHOICES
-    stack: list[str | None] = [None]
-    if settings.database_url is not None or (settings.data_dir / "cspine.sqlite3").exists():
-        database = Database.open(settings.effective_database_url)
-        try:
-            found = choices(database)
-            with database.reading() as session:
-                stack = served(history(session))
-        finally:
-            database.close()
+
+    def read(database: Database) -> tuple[Choices, list[str | None]]:
+        with database.reading() as session:
+            return choices(database), served(history(session))
+
+    nothing: tuple[Choices, list[str | None]] = NO_CHOICES, [None]
+    found, stack = recorded(settings, read, nothing)
     roles: dict[str | None, str] = {}
     if settings.bundle_path is None:
         roles |= dict.fromkeys(stack[-2:-1], "previous")

@@ -1,7 +1,9 @@
 """From the choice of a model to its checked bundle: CSPINE_BUNDLE_PATH first, then the records, then the package."""
 
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -12,6 +14,8 @@ from worker.model_choice import BUILT_IN, Chosen, chosen
 from worker.model_store import ModelStore
 from worker.records import ModelRole
 from worker.settings import Settings
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +35,26 @@ def choices(database: Database) -> Choices:
         return Choices(chosen(session, ModelRole.SERVING), chosen(session, ModelRole.SHADOW))
 
 
-def recorded_choices(settings: Settings) -> Choices:
-    """The choices of an installation as a command finds it, also before its first start.
+def recorded(settings: Settings, read: Callable[[Database], T], before_the_first_start: T) -> T:
+    """What the records of an installation say to a command, also before its first start.
 
-    Raises ``StartupError`` when the database does not answer: no other model is taken instead.
+    Raises ``StartupError`` when the database does not answer: nothing is guessed in its place.
     """
     if settings.database_url is None and not (settings.data_dir / "cspine.sqlite3").exists():
-        return NO_CHOICES
+        return before_the_first_start
     try:
         with closing(Database.open(settings.effective_database_url)) as database:
-            return choices(database)
+            return read(database)
     except SQLAlchemyError as error:
         raise StartupError(
             f"which model serves is not known, the database does not answer ({type(error).__name__}): start it, or "
             "start the new version once after an upgrade"
         ) from error
+
+
+def recorded_choices(settings: Settings) -> Choices:
+    """The choices that the records of an installation say."""
+    return recorded(settings, choices, NO_CHOICES)
 
 
 def serving_bundle(settings: Settings, store: ModelStore, sha256: str | None) -> Bundle:

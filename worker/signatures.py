@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from model.bundle import METADATA_FILE, Bundle, load_bundle
 from model.errors import BundleError
 from worker.errors import StartupError
 
@@ -107,6 +108,17 @@ def sign(metadata: bytes, key_path: Path) -> bytes:
     if not isinstance(key, Ed25519PrivateKey):
         raise StartupError(f"{key_path} is no Ed25519 key: make one with `cspine model keygen`")
     return base64.b64encode(key.sign(metadata)) + b"\n"
+
+
+def sign_bundle(folder: Path, key_path: Path) -> Bundle:
+    """Check a bundle and write its signature beside its description; raises ``BundleError`` and ``StartupError``."""
+    bundle = load_bundle(folder)
+    metadata = (folder / METADATA_FILE).read_bytes()
+    try:
+        (folder / SIGNATURE_FILE).write_bytes(sign(metadata, key_path))
+    except OSError as error:
+        raise StartupError(f"{error.filename} cannot be written: {error.strerror}") from error
+    return bundle
 
 
 def _small(path: Path) -> bytes:
