@@ -112,16 +112,16 @@ class Checkpoints:
         except (OSError, RuntimeError) as error:  # HDF5 tells of a full disk by either
             shutil.rmtree(part, ignore_errors=True)
             raise TrainingStopped(
-                f"the checkpoint of step {state.step} cannot be written into {self._folder}: {error}. {self._advice()}"
+                f"the checkpoint of step {state.step} cannot be written into {self._folder} ({_reason(error)})."
+                f" {self._advice()}"
             ) from error
         for old in sorted(self._folder.glob("[0-9]*"))[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
 
     def clear(self) -> None:
-        """Forget the run."""
+        """Forget the run; its last weights stay until the first checkpoint, because another may begin with them."""
         shutil.rmtree(self._folder, ignore_errors=True)
-        for name in (WEIGHTS_FILE, BEST_FILE):
-            (self._output / name).unlink(missing_ok=True)
+        (self._output / BEST_FILE).unlink(missing_ok=True)
 
     def _advice(self) -> str:
         last = self.newest()
@@ -145,6 +145,13 @@ def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as they come back from a file."""
     read: dict[str, Any] = json.loads(json.dumps(settings, default=str))
     return read
+
+
+def _reason(error: OSError | RuntimeError) -> str:
+    """Why a file could not be written, in the system's words where it has some."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return str(error).split("\n", maxsplit=1)[0]
 
 
 def _sha256(path: Path) -> str:

@@ -90,6 +90,8 @@ def fit_levels(config: FitConfig, data: LevelData | None = None) -> Path:
     Raises ``DataSetError``, ``FeedError`` and ``TrainingStopped``.
     """
     data = data or LevelData()
+    if not config.resume:
+        shutil.rmtree(config.output / CASES_FOLDER, ignore_errors=True)
     with computing(config) as devices:
         network = build_unet(config.network)
         drawing = Drawing(config.batch, config.seed, config.output / CASES_FOLDER)

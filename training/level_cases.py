@@ -38,7 +38,7 @@ class LevelCases(Sequence[Anatomy]):
         if isinstance(place, slice):
             return LevelCases(self._folder, self._plan[place], self._atlas)
         seed, from_atlas = self._plan[place]
-        path = self._folder / f"{seed}.npz"
+        path = self._folder / f"{seed}{'-atlas' if from_atlas else ''}.npz"
         if not path.is_file():
             with _locked(path.with_suffix(".lock")):
                 if not path.is_file():
@@ -54,7 +54,7 @@ class LevelCases(Sequence[Anatomy]):
         arrays = {name: np.asarray(getattr(case, name)) for name in ("labels", "depth_mm", "tissue")}
         if case.kinds:
             arrays["cleft"] = np.asarray(case.cleft)
-        temporary = path.with_name(f"{seed}.part.npz")
+        temporary = path.with_suffix(".part.npz")
         np.savez(temporary, **arrays)  # type: ignore[arg-type]  # NumPy's stubs take the arrays for allow_pickle
         temporary.replace(path)
 

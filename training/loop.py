@@ -89,11 +89,9 @@ def train(training: Training) -> Path:
 def _earlier(training: Training, checkpoints: Checkpoints) -> Checkpoint | None:
     """The checkpoint to go on from; ``TrainingStopped`` where the run in the folder is another one."""
     config = training.config
-    if not config.resume:
-        checkpoints.clear()
-        return None
-    earlier = checkpoints.newest()
+    earlier = checkpoints.newest() if config.resume else None
     if earlier is None:
+        checkpoints.clear()
         return None
     differences = changed(earlier.state.settings, plain(training.settings))
     if differences:
