@@ -20,6 +20,7 @@ from training.prepared_measure import PreparedSplit, measure_prepared
 from training.result_log import ResultLog
 from training.studies import DataSetError
 from training.tables import fractures_table, kinds_table, levels_table, points_table, studies_table
+from training.trained_on import doubts, trained_on
 from training.worst_cases import Gallery
 
 
@@ -86,9 +87,11 @@ def run_prepared(
     gallery = Gallery(output, worst)
     log = ResultLog(output, data.measurement(bundle.sha256))
     evaluations = measure_prepared(predictor, data, log, gallery, watchers)
-    provenance = data.provenance() | {"Operating point": _operating_point(bundle)}
-    path = write_report(output, Report(evaluations, gallery.finish(), provenance, data.warnings()), bundle)
-    return f"{_summary(evaluations)}\n\n{WARNING}\nReport: {path}"
+    provenance, trained = data.provenance(), bundle.metadata.provenance
+    provenance |= {"Trained on": trained_on(trained, data.prepared), "Operating point": _operating_point(bundle)}
+    warnings = data.warnings() + doubts(trained, data.prepared, data.split)
+    path = write_report(output, Report(evaluations, gallery.finish(), provenance, warnings), bundle)
+    return "\n\n".join([_summary(evaluations), *warnings, WARNING, f"Report: {path}"])
 
 
 def _operating_point(bundle: Bundle) -> str:

@@ -21,7 +21,7 @@ from training.worst_cases import Gallery
 
 BUNDLE = SimpleNamespace(
     name="scripted", version="1", sha256="a" * 64,
-    metadata=SimpleNamespace(operating_point="balanced", operating_points=POINTS),
+    metadata=SimpleNamespace(operating_point="balanced", operating_points=POINTS, provenance={}),
 )  # fmt: skip
 BROKEN = {0: (Vertebra.C2,), 1: (Vertebra.C5, Vertebra.C6), 2: (Vertebra.C5,)}
 
