@@ -112,7 +112,9 @@ def _read(
     except OSError as error:
         if error.errno in FULL:
             raise
-        raise _Unreadable(f"{task.called}: {error.filename or 'a file'} cannot be read: {error.strerror}") from error
+        raise _Unreadable(
+            f"{task.called}: {error.filename or 'a file'} cannot be read: {error.strerror or error}"
+        ) from error
 
 
 def _found(volume: LabeledVolume, finder: LevelFinder | None) -> LabeledVolume:

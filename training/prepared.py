@@ -155,7 +155,10 @@ def write_field(folder: Path, name: str, values: NDArray[np.float32], labels: ND
 
 
 def _save_by_column(array: NDArray[Any], path: Path) -> None:
-    np.save(path, np.ascontiguousarray(array.transpose(2, 0, 1)))
+    turned = np.ascontiguousarray(array.transpose(2, 0, 1))
+    with path.open("wb") as file:  # not np.save, which tells not why a disk takes no more
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(turned))
+        file.write(turned.data)
 
 
 def _labels_file(field_file: Path) -> Path:

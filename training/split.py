@@ -116,9 +116,11 @@ def _traits(studies: Sequence[SplitStudy]) -> frozenset[str]:
 
 def _wanted(count: int, shares: Shares) -> dict[Split, float]:
     """How many patients of a trait each split should have: its share, but one at least where there are enough."""
-    wanted = {split: max(share * count, 1.0) if share > 0 else 0.0 for split, share in shares.items()}
-    largest = max(wanted, key=lambda split: shares[split])
-    wanted[largest] += count - sum(wanted.values())
+    wanted = {split: share * count for split, share in shares.items()}
+    if count >= sum(share > 0 for share in shares.values()):
+        largest = max(wanted, key=lambda split: shares[split])
+        wanted |= {split: max(share, 1.0) for split, share in wanted.items() if shares[split] > 0}
+        wanted[largest] += count - sum(wanted.values())
     return wanted
 
 

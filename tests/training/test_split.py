@@ -76,6 +76,12 @@ def test_few_patients_are_enough_when_each_split_can_have_both_classes():
         check_classes([(splits[one.name], one.fractures) for one in studies], SHARES)
 
 
+def test_patients_who_are_too_few_for_all_splits_go_by_the_shares():
+    assert assign([study(1)], SHARES, 1) == {"set-1": Split.TRAIN}
+    halves = {Split.TRAIN: 0.4, Split.VALIDATION: 0.3, Split.TEST: 0.3}
+    assert sorted(assign([study(1), study(2)], halves, 1).values()) == [Split.TRAIN, Split.VALIDATION]
+
+
 def test_a_share_of_nothing_gets_nobody():
     splits = assign(many(40), {Split.TRAIN: 0.8, Split.VALIDATION: 0.2, Split.TEST: 0.0}, seed=1)
     assert set(splits.values()) == {Split.TRAIN, Split.VALIDATION}
