@@ -7,6 +7,7 @@ import click
 
 from training.commands_evaluate import evaluate
 from training.commands_fit import fit
+from training.commands_prepare import prepare
 
 ATLAS_HELP = "Folder of the SPL head and neck atlas; without it only phantoms are used."
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -20,6 +21,7 @@ def main() -> None:
 
 main.add_command(evaluate)
 main.add_command(fit)
+main.add_command(prepare)
 
 
 @main.command()
