@@ -67,10 +67,18 @@ def precision_interval(scores: Values, truth: Truth, patients: Patients) -> Esti
 
 
 def _ranked(scores: Values, truth: Truth, patients: Patients, figure: RankingFigure) -> Estimate | None:
+    """A figure of a ranking with its interval.
+
+    Where the ranking is perfect, resampling knows no doubt: the exact binomial bound is given for as many patients as
+    the rarer class has, as if each of them were ranked right or not.
+    """
     if not _both(truth):
         return None
-    draws = drawn(patients, lambda weights: figure(rank(scores, truth, weights)))
-    return estimate(float(figure(rank(scores, truth))[0]), draws)
+    value = float(figure(rank(scores, truth))[0])
+    if value in {0.0, 1.0}:
+        low = 0.025 ** (1 / min(len(np.unique(patients[mine])) for mine in (truth, ~truth)))
+        return Estimate(value, low, 1.0) if value else Estimate(value, 0.0, 1 - low)
+    return estimate(value, drawn(patients, lambda weights: figure(rank(scores, truth, weights))))
 
 
 def mean_interval(values: Values, patients: Patients) -> Estimate | None:

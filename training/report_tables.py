@@ -21,7 +21,7 @@ FRACTURE_HEADER = (
     "Sensitivity",
     "Specificity",
     "AUC",
-    "Average precision (guessing)",
+    "Average precision",
 )
 
 
@@ -54,12 +54,16 @@ def _count(truth: np.ndarray) -> str:
 
 def _fracture_cells(columns: Columns) -> list[str]:
     found, truth = columns.statistics(), columns.truth
-    precision = f"{estimate_text(found.average_precision)} ({truth.mean():.3f})" if found.average_precision else NONE
+    few = " †" if min(truth.sum(), (~truth).sum()) < FEW else ""
+    area, precision = NONE, NONE
+    if found.auc and found.average_precision:
+        area = estimate_text(found.auc) + few
+        precision = f"{estimate_text(found.average_precision)}{few} (guessing: {truth.mean():.3f})"
     return [
         f"{int(truth.sum())} / {int((~truth).sum())}",
         few_text(found.sensitivity),
         few_text(found.specificity),
-        estimate_text(found.auc),
+        area,
         precision,
     ]
 
@@ -175,11 +179,8 @@ def site_rows(found: Evaluation) -> Table:
     )
     rows = []
     for site, mine in found.by_site().items():
-        cells = [site, str(len(mine.results))]
-        for statistics in (mine.statistics(), mine.study_statistics()):
-            cells += [few_text(statistics.sensitivity), few_text(statistics.specificity)]
-            cells.append(estimate_text(statistics.auc))
-        rows.append(cells)
+        levels, studies = (_fracture_cells(columns)[1:4] for columns in (mine.levels(), mine.studies()))
+        rows.append((site, str(len(mine.results)), *levels, *studies))
     return header, list(rows)
 
 
@@ -189,9 +190,10 @@ def mask_rows(found: Evaluation) -> Table:
     rows: list[Sequence[str]] = []
     for level in (*Vertebra, None):
         without, masks = found.without_surface(level)
+        few = " †" if 0 < masks < FEW else ""
         distances = [estimate_text(figure, 2) for figure in (found.surface_mm(level), found.hausdorff95_mm(level))]
-        name = level.name if level else "all levels"
-        rows.append((name, estimate_text(found.dice(level)), *distances, f"{without} of {masks}"))
+        figures = [f"{figure}{few}" for figure in (estimate_text(found.dice(level)), *distances)]
+        rows.append((level.name if level else "all levels", *figures, f"{without} of {masks}"))
     for words, enough in (("five levels or more", True), ("fewer levels", False)):
         right = few_text(found.all_right(enough_levels=enough))
         rows.append((f"studies with {words} in view: all levels right", right, "", "", ""))

@@ -53,6 +53,15 @@ def test_average_precision_is_the_mean_precision_at_each_gain_of_sensitivity(see
     assert found.low < found.value < found.high
 
 
+def test_a_perfect_ranking_of_a_few_patients_is_no_certainty():
+    scores, truth = np.array([0.9, 0.8, 0.2, 0.1, 0.1]), np.array([True, True, False, False, False])
+    for figure in (auc_interval, precision_interval):
+        found = figure(scores, truth, np.arange(5))
+        assert (found.value, found.low, found.high) == (1.0, pytest.approx(0.025**0.5), 1.0)
+    worst = auc_interval(1 - scores, truth, np.arange(5))
+    assert (worst.value, worst.low, worst.high) == (0.0, 0.0, pytest.approx(1 - 0.025**0.5))
+
+
 def test_average_precision_of_one_score_for_all_is_the_share_of_positives():
     truth = np.array([True, False, False, False])
     assert precision_interval(np.full(4, 0.3), truth, np.arange(4)).value == 0.25
