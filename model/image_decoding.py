@@ -37,10 +37,14 @@ class ImageLimits:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A decoded picture: gray values (row, column), 0..1; whether it had color (annotations, a photo)."""
+    """A decoded picture: gray values (row, column), 0..1.
+
+    ``colored``: it had color (annotations, a photo). ``from_hu``: the gray values are HU in the bone window.
+    """
 
     gray: NDArray[np.float32]
     colored: bool = False
+    from_hu: bool = False
 
 
 def is_picture(content: bytes) -> bool:

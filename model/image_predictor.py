@@ -62,22 +62,21 @@ class ImagePredictor:
 
     def predict_image(self, image: Picture | Gray) -> ImagePrediction:
         """The answer for a decoded picture, or gray values (row, column; 0..1); may raise ``UnusableImage``."""
-        picture = image if isinstance(image, Picture) else Picture(np.asarray(image, dtype=np.float32))
-        return self._answer(picture, hu=False)
+        return self._answer(image if isinstance(image, Picture) else Picture(np.asarray(image, dtype=np.float32)))
 
     def predict_slice(self, hu: NDArray[np.int16] | NDArray[np.float32]) -> ImagePrediction:
         """The answer for one CT slice in HU (row, column), seen in the bone window; may raise ``UnusableImage``."""
-        return self._answer(Picture(bone_window(hu)), hu=True)
+        return self._answer(Picture(bone_window(hu), from_hu=True))
 
-    def _answer(self, picture: Picture, *, hu: bool) -> ImagePrediction:
+    def _answer(self, picture: Picture) -> ImagePrediction:
         started = time.perf_counter()
         metadata = self.bundle.metadata
         image = standard_image(picture.gray, metadata.preprocess)
         answers = self._network.predict_on_batch(network_input(image.pixels[None]))
         calibration = metadata.calibration
         fracture = probability(float(answers["fracture"][0, 0]), calibration.scale, calibration.offset)
-        levels = _sorted(np.asarray(answers["levels"][0], dtype=np.float64), metadata.levels)
-        limits = _limitations(picture, image, metadata, levels, hu=hu)
+        levels = sorted_levels(np.asarray(answers["levels"][0], dtype=np.float64), metadata.levels)
+        limits = _limitations(picture, image, metadata, levels)
         findings = ImageFindings(levels, fracture, calibration.threshold, limits)
         overlay = overlay_of(np.asarray(answers["evidence"][0, :, :, 0], dtype=np.float32), image)
         return ImagePrediction(findings, overlay, time.perf_counter() - started)
@@ -97,7 +96,7 @@ def overlay_of(evidence: Gray, image: StandardImage) -> NDArray[np.uint8]:
     return np.rint(np.clip(heat, 0, 1) * 255).astype(np.uint8)
 
 
-def _sorted(values: NDArray[np.float64], known: tuple[Vertebra, ...]) -> tuple[LevelProbability, ...]:
+def sorted_levels(values: NDArray[np.float64], known: tuple[Vertebra, ...]) -> tuple[LevelProbability, ...]:
     """The levels that the network knows, the likeliest first; their probabilities sum to one."""
     if not known:
         return ()
@@ -112,8 +111,6 @@ def _limitations(
     image: StandardImage,
     metadata: ImageBundleMetadata,
     levels: tuple[LevelProbability, ...],
-    *,
-    hu: bool,
 ) -> tuple[ImageLimitation, ...]:
     """What a reader must know about this answer, most serious first."""
     shown = min(part.stop - part.start for part in image.box)
@@ -129,6 +126,6 @@ def _limitations(
         ImageLimitation.LEVELS_MISSING: 0 < len(levels) < len(Vertebra),
         ImageLimitation.LEVEL_UNSURE: bool(levels) and levels[0].probability <= 0.5,
         ImageLimitation.SINGLE_IMAGE: True,
-        ImageLimitation.NOT_HU: not hu,
+        ImageLimitation.NOT_HU: not picture.from_hu,
     }
     return tuple(limitation for limitation, applies in holds.items() if applies)

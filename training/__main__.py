@@ -7,6 +7,8 @@ import click
 
 from training.commands_evaluate import evaluate
 from training.commands_fit import fit
+from training.commands_images import images
+from training.commands_predict_image import predict_image
 from training.commands_prepare import prepare
 
 ATLAS_HELP = "Folder of the SPL head and neck atlas; without it only phantoms are used."
@@ -21,6 +23,8 @@ def main() -> None:
 
 main.add_command(evaluate)
 main.add_command(fit)
+main.add_command(images)
+main.add_command(predict_image)
 main.add_command(prepare)
 
 

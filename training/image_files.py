@@ -59,6 +59,6 @@ def _slices(paths: list[Path]) -> dict[Path, Picture | UnusableImage]:
     except ReadingAborted as error:
         return {path: UnusableImage(str(error)) for path in paths}
     return {
-        path: UnusableImage(str(hu)) if isinstance(hu, UnusableSeries) else Picture(bone_window(hu))
+        path: UnusableImage(str(hu)) if isinstance(hu, UnusableSeries) else Picture(bone_window(hu), from_hu=True)
         for path, hu in zip(paths, answers, strict=True)
     }

@@ -1,15 +1,13 @@
-"""Which images train, validate and test: whole source studies, each class in its share, the same for the same seed."""
+"""Which images train, validate and test: whole source studies, dealt out as patients are (``training.split``)."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
+from model.findings import Vertebra
 from training.image_folder import LabeledImage
 from training.prepared import Split
+from training.split import Shares, SplitStudy, assign
 from training.studies import DataSetError
-
-Shares = Mapping[Split, float]
 
 
 def split_groups(
@@ -17,36 +15,25 @@ def split_groups(
 ) -> dict[str, Split]:
     """The split of every group; raises ``DataSetError`` where a split would be without fractured or normal images.
 
-    Groups in ``held_out`` are the test split, to which none is dealt then. The others are dealt out class by class
-    (a group's commonest level, and whether it holds a fracture), each to the split that lacks most images.
+    Groups in ``held_out`` are the test split, beside those that its share may add.
     """
     members: dict[str, list[LabeledImage]] = defaultdict(list)
     for image in images:
         members[image.group].append(image)
-    result = dict.fromkeys(sorted(held_out), Split.TEST)
-    strata: dict[tuple[int, bool], list[str]] = defaultdict(list)
-    for group in sorted(members.keys() - held_out):
-        strata[_stratum(members[group])].append(group)
-    rng = np.random.default_rng(seed)
-    splits = [split for split in Split if shares[split] > 0]
-    lacking = dict.fromkeys(splits, 0.0)
-    for stratum in sorted(strata):
-        groups = [strata[stratum][place] for place in rng.permutation(len(strata[stratum]))]
-        count = sum(len(members[group]) for group in groups)
-        here = {split: shares[split] * count for split in splits}
-        for group in groups:
-            chosen = max(splits, key=lambda split: here[split] + lacking[split])
-            result[group] = chosen
-            here[chosen] -= len(members[group])
-        lacking = {split: lacking[split] + here[split] for split in splits}
-    _check(images, result, [Split.TEST, *splits] if held_out else splits)
-    return result
+    studies = [_study(group, members[group], held_out=group in held_out) for group in sorted(members)]
+    splits = assign(studies, shares, seed)
+    wanted = [split for split in Split if shares[split] > 0 or (held_out and split is Split.TEST)]
+    _check(images, splits, wanted)
+    return splits
 
 
-def _stratum(images: Sequence[LabeledImage]) -> tuple[int, bool]:
-    levels = Counter(int(image.level) for image in images if image.level is not None)
-    level = min(levels, key=lambda one: (-levels[one], one)) if levels else 0
-    return level, any(image.fractured for image in images)
+def _study(group: str, images: Sequence[LabeledImage], *, held_out: bool) -> SplitStudy:
+    """A group as a study: spread evenly are fractures, and of each level (a "data set") fractured and normal."""
+    levels = Counter(image.level for image in images if image.level is not None)
+    level = min(levels, key=lambda one: (-levels[one], one)) if levels else Vertebra.C1
+    fractures = {level: any(image.fractured for image in images)}
+    fixed = Split.TEST if held_out else None
+    return SplitStudy(group, level.name, group, group, group, fractures, masked=False, fixed=fixed)
 
 
 def _check(images: Sequence[LabeledImage], chosen: Mapping[str, Split], splits: Sequence[Split]) -> None:
