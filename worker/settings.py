@@ -39,6 +39,14 @@ def _ae_titles(text: str) -> frozenset[str]:
     return frozenset(str(AETitle(part.strip())) for part in text.split(",") if part.strip())
 
 
+def _host_names(text: str) -> frozenset[str]:
+    """Host names separated by commas, without ports."""
+    names = frozenset(part.strip().lower() for part in text.split(",") if part.strip())
+    if any(set(name) & set("/:@ ") for name in names):
+        raise ValueError("expected host names without scheme and port, such as cspine.hospital.example")
+    return names
+
+
 RUNTIMES = ("auto", "keras", "openvino")
 
 
@@ -74,6 +82,22 @@ class Settings:
     port: int = field(
         default=11112, metadata=_about("TCP port of the listener; 0 takes any free port.", whole, 0, 65535)
     )
+    health_host: str = field(
+        default="127.0.0.1",
+        metadata=_about(
+            "Address that `/healthz`, `/readyz` and `/metrics` are served on, for programs of the site.", str
+        ),
+    )
+    health_port: int | None = field(
+        default=None,
+        metadata=_about(
+            "TCP port of those pages; under `cspine up` the clerk serves them. Without it only the console does.",
+            whole,
+            1,
+            65535,
+            default_text="none",
+        ),
+    )
     allowed_calling_ae_titles: frozenset[str] = field(
         default=frozenset(),
         metadata=_about("AE titles that may send, separated by commas. Empty: any.", _ae_titles, default_text="any"),
@@ -97,6 +121,15 @@ class Settings:
             "(see `deploy/destinations.example.toml`).",
             Path,
             default_text="none",
+        ),
+    )
+    rules_file: Path | None = field(
+        default=None,
+        metadata=_about(
+            "TOML file of rules: which studies are analyzed, and which of them first (see "
+            "`deploy/rules.example.toml`).",
+            Path,
+            default_text="every study is analyzed",
         ),
     )
     database_url: str | None = field(
@@ -190,6 +223,41 @@ class Settings:
         default=300.0, metadata=_about("Time limit of the process that decodes a study.", number, 1)
     )
     reading_voxels: int = field(default=2**31, metadata=_about("Largest volume, in voxels, that is decoded.", whole, 1))
+    console: bool = field(
+        default=True,
+        metadata=_about("Whether `cspine up` runs the console: on or off.", switch, default_text="`on`"),
+    )
+    console_host: str = field(
+        default="127.0.0.1",
+        metadata=_about("Address that the console binds; another than loopback needs CSPINE_CONSOLE_HTTPS.", str),
+    )
+    console_port: int = field(
+        default=8090, metadata=_about("TCP port of the console; 0 takes any free port.", whole, 0, 65535)
+    )
+    console_names: frozenset[str] = field(
+        default=frozenset(),
+        metadata=_about(
+            "Host names that browsers reach the console by, separated by commas; requests for others are refused.",
+            _host_names,
+            default_text="its address",
+        ),
+    )
+    console_https: bool = field(
+        default=False,
+        metadata=_about(
+            "Whether browsers reach the console by HTTPS, through a reverse proxy: on or off.",
+            switch,
+            default_text="`off`",
+        ),
+    )
+    console_proxy: str = field(
+        default="",
+        metadata=_about(
+            "Address of the reverse proxy, whose X-Forwarded-For, -Host and -Proto are believed.",
+            str,
+            default_text="none",
+        ),
+    )
     device_uid: str | None = field(
         default=None,
         metadata=_about("Device UID written into every result.", uid, default_text="made from the serial number"),
@@ -211,6 +279,8 @@ class Settings:
     def _problems(self, item: "dataclasses.Field[Any]") -> list[str]:
         option: Option = item.metadata["option"]
         value = getattr(self, item.name)
+        if value is None:
+            return []
         if option.minimum is not None and value < option.minimum:
             return [f"{variable(item.name)} is {value}: set it to {option.minimum:g} or more"]
         if option.maximum is not None and value > option.maximum:
@@ -263,6 +333,14 @@ class Settings:
     def effective_database_url(self) -> str:
         """The database URL to open: the configured one, or SQLite in the data folder."""
         return self.database_url or f"sqlite:///{(self.data_dir / 'cspine.sqlite3').absolute()}"
+
+    @property
+    def console_url(self) -> str:
+        """Where browsers find the console, as far as these settings tell."""
+        name = min(self.console_names, default=self.console_host)
+        if self.console_https:
+            return f"https://{name}"
+        return f"http://{f'[{name}]' if ':' in name else name}:{self.console_port}"
 
     def __repr__(self) -> str:
         shown = []
