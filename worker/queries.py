@@ -12,7 +12,7 @@ from worker import studies
 from worker.database import Database
 from worker.errors import StartupError
 from worker.failures import explain
-from worker.records import Delivery, Instance, ResultObject, Run, Series, Study, StudyEvent
+from worker.records import Delivery, Instance, NoteKind, ResultObject, Run, Series, Study, StudyEvent
 from worker.settings import Settings
 from worker.states import ForbiddenMove, StudyState
 
@@ -106,6 +106,11 @@ class StudyView:
         return self.line.state
 
     @property
+    def rule(self) -> str | None:
+        """What the rules of the site decided, with the line that did."""
+        return rule_of(self.events)
+
+    @property
     def reason(self) -> str | None:
         """Why it was skipped or failed, or what it waits for."""
         return self.line.reason
@@ -119,6 +124,7 @@ class StudyView:
     def as_lines(self) -> list[str]:
         """The view as text for a terminal."""
         lines = [f"study      {self.line.study_instance_uid}", f"state      {self.line.state}"]
+        lines += [f"rules      {self.rule}"] if self.rule else []
         lines += [f"reason     {self.line.reason}"] if self.line.reason else []
         lines += [f"next step  {self.next_step}"] if self.next_step else []
         lines += [f"instances  {self.line.instances}, generation {self.line.generation}", "", "timeline"]
@@ -140,6 +146,7 @@ class StudyView:
         """Plain JSON values."""
         return {
             **self.line.as_json(),
+            "rule": self.rule,
             "next_step": self.next_step,
             "events": [
                 {"at": event.at.isoformat(), "kind": event.kind, "state": event.new_state, "detail": event.detail}
@@ -232,8 +239,8 @@ def _view(session: Session, study: Study) -> StudyView:
     run = session.scalar(select(Run).where(Run.study_id == study.id).order_by(Run.generation.desc()).limit(1))
     return StudyView(
         line=_line(session, study),
-        events=_events(session, study),
-        series=_series(session, study),
+        events=events_of(session, study),
+        series=series_of(session, study),
         results=_results(session, run),
         findings=None if run is None else run.findings,
         manifest=None if run is None else run.manifest,
@@ -241,7 +248,8 @@ def _view(session: Session, study: Study) -> StudyView:
     )
 
 
-def _events(session: Session, study: Study) -> tuple[EventView, ...]:
+def events_of(session: Session, study: Study) -> tuple[EventView, ...]:
+    """The timeline of a study."""
     rows = session.scalars(select(StudyEvent).where(StudyEvent.study_id == study.id).order_by(StudyEvent.id)).all()
     return tuple(
         EventView(
@@ -256,7 +264,13 @@ def _events(session: Session, study: Study) -> tuple[EventView, ...]:
     )
 
 
-def _series(session: Session, study: Study) -> tuple[SeriesView, ...]:
+def rule_of(events: Sequence[EventView]) -> str | None:
+    """What the rules of the site decided last, with the line that did; None where no rules were asked."""
+    return next((event.detail for event in reversed(events) if event.kind == NoteKind.RULE), None)
+
+
+def series_of(session: Session, study: Study) -> tuple[SeriesView, ...]:
+    """The series of a study, in order of receipt."""
     counts = (
         select(Instance.series_id, func.count().label("instances"))
         .where(Instance.study_id == study.id)

@@ -50,10 +50,11 @@ def review_lines(database: Database, limit: int) -> list[ReviewLine]:
         .limit(limit)
     )
     with database.reading() as session:
-        return [_line(row, uid) for row, uid in session.execute(query)]
+        return [line_of(row, uid) for row, uid in session.execute(query)]
 
 
-def _line(row: Review, study_instance_uid: str) -> ReviewLine:
+def line_of(row: Review, study_instance_uid: str) -> ReviewLine:
+    """One review as a line."""
     says = reading_of(row).as_line() if row.state is ReviewState.READ else row.reason or ""
     return ReviewLine(
         received_at=row.received_at,
