@@ -21,8 +21,9 @@ from model.predictor import level_probabilities
 from model.preprocess import PreprocessConfig, prepare, restore_labels
 from training.batches import CropData, LevelData
 from training.bootstrap import Estimate
+from training.compare_config import Comparison
 from training.contenders import CONTENDERS, Contender
-from training.crop_sampler import read_shard
+from training.crop_sampler import stored_crops
 from training.export import weights_bytes
 from training.figures import Share, fracture_statistics, mean_interval, share
 from training.fit import fit_fractures, fit_levels
@@ -39,19 +40,6 @@ TABLE_FILE = "table.md"
 FIGURES_FILE = "figures.json"
 SPECIFIC = 0.9
 """The threshold of each contender calls this share of the intact calibration crops intact."""
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """What to compare, on which crops and for how long; ``only``: names of contenders, none for all."""
-
-    output: Path
-    crops: tuple[Path, ...]
-    test_crops: Path
-    atlas: Path | None = None
-    seconds: float = 600.0
-    studies: int = 12
-    only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +154,7 @@ def _level_figures(network: Any, plan: Comparison) -> dict[str, Any]:
 
 def _fracture_figures(network: Any, plan: Comparison) -> dict[str, Any]:
     """Fractures on crops of other seeds: every other one sets the threshold, the rest is measured."""
-    cases = [case for path in sorted(plan.test_crops.glob("*.npz")) for case in read_shard(path)]
+    cases = [case for path in sorted(plan.test_crops.glob("*.npz")) for case in stored_crops(path)]
     started = time.perf_counter()
     values, truth = crop_scores(network, cases), np.array([bool(case.kind) for case in cases])
     seconds = (time.perf_counter() - started) / len(cases)

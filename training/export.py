@@ -27,10 +27,8 @@ INTENDED_USE = (
     "Research and testing of the cspine worker: naming C1 to C7 in CT and pointing to possible fractures for a "
     "radiologist to judge. Not a medical device."
 )
-LIMITS = (
-    "Trained on synthetic CT alone, without any real fracture: performance on patients is unknown. Needs an adult "
-    "neck, slices of 2 mm or less and a plausible HU scale."
-)
+NEEDS = "Needs an adult neck, slices of 2 mm or less and a plausible HU scale."
+LIMITS = f"Trained on synthetic CT alone, without any real fracture: performance on patients is unknown. {NEEDS}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +45,7 @@ class BundleSpec:
     calibration: Calibration = field(default_factory=Calibration)
     balanced: float = 0.5
     sensitive: float = 0.25
+    limits: str = LIMITS
     provenance: dict[str, object] = field(default_factory=dict)
 
 
@@ -85,7 +84,7 @@ def export_bundle(levels: Any, fractures: FractureNetwork, folder: Path, spec: B
         "operating_points": {"balanced": spec.balanced, "high sensitivity": spec.sensitive},
         "files": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
         "intended_use": INTENDED_USE,
-        "limits": LIMITS,
+        "limits": spec.limits,
         "provenance": spec.provenance,
     }
     text = json.dumps(document, indent=2, sort_keys=True) + "\n"

@@ -1,8 +1,8 @@
 """Release: the weights of both training runs become a calibrated bundle that records where it comes from."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,35 +18,38 @@ from model.network import FractureNetwork, build_fracture_network, build_unet, s
 from model.network_config import Encoder, NetworkConfig
 from model.postprocess import Calibration, probability
 from model.predictor import BATCH
-from training.checkpoint import WEIGHTS_FILE
+from model.preprocess import PreprocessConfig
+from training.batches import read_all
+from training.checkpoint import BEST_FILE, WEIGHTS_FILE
 from training.crop_cases import RECORD_FILE
-from training.crop_sampler import CropCase, crop_images, read_shard
-from training.export import BundleSpec, Thresholds, choose_thresholds, export_bundle, fit_logistic
+from training.crop_sampler import CropCase, StoredCrop, crop_images, stored_crops
+from training.export import (
+    LIMITS,
+    NEEDS,
+    BundleSpec,
+    Thresholds,
+    choose_thresholds,
+    export_bundle,
+    fit_logistic,
+)
 from training.figures import auc
-from training.loop import RECORD_FILE as STATE_FILE
+from training.loop import RECORD_FILE as RUN_FILE
+from training.prepared import Split
+from training.provenance import data_record, versions
+from training.release_config import Chosen, Release
+from training.studies import DataSetError
 
 STUDIES = 4000
 STUDY_SEED = 800
 """How many studies the study's calibration is fitted to, and the seed that puts them together."""
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
-    """What to release: the folders of both runs, the bundle's name and version, and crops of seeds of their own.
-
-    ``crops``: folders of ``python -m training crops`` that the fracture scores are calibrated on.
-    """
-
-    levels: Path
-    fractures: Path
-    crops: tuple[Path, ...]
-    output: Path
-    name: str = "cspine-synthetic"
-    version: str = "1"
-
-
 def _record(folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+    """What a run tells of itself; ``DataSetError`` where there is none."""
+    try:
+        content: dict[str, Any] = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataSetError(f"{folder} holds no run of `python -m training fit` ({RUN_FILE}: {error})") from error
     return content
 
 
@@ -55,56 +58,117 @@ def _config(record: dict[str, Any]) -> NetworkConfig:
     return NetworkConfig(Encoder(settings["encoder"]), decoder=tuple(settings["decoder"]))
 
 
-def trained_levels(folder: Path) -> Any:
+def _weights(folder: Path, chosen: Chosen) -> Path:
+    """The chosen weights of a run: the latest where no validation said which are best."""
+    best = folder / BEST_FILE
+    return best if chosen is Chosen.BEST and best.is_file() else folder / WEIGHTS_FILE
+
+
+def trained_levels(folder: Path, chosen: Chosen = Chosen.BEST) -> Any:
     """The level network of a run."""
     network = build_unet(_config(_record(folder)))
-    network.load_weights(folder / WEIGHTS_FILE)
+    network.load_weights(_weights(folder, chosen))
     return network
 
 
-def trained_fractures(folder: Path) -> FractureNetwork:
+def trained_fractures(folder: Path, chosen: Chosen = Chosen.BEST) -> FractureNetwork:
     """The fracture network of a run, taken out of the sequence in which it was trained."""
     record = _record(folder)
     crops = CropConfig(**record["crops"])
     config = replace(_config(record), height=crops.rows, width=crops.columns)
     network = build_fracture_network(config, CROP_CHANNELS)
     slices = int(record["sample"]["slices"])
-    sequence_network(network, slices, (crops.rows, crops.columns, CROP_CHANNELS)).load_weights(folder / WEIGHTS_FILE)
+    sequence = sequence_network(network, slices, (crops.rows, crops.columns, CROP_CHANNELS))
+    sequence.load_weights(_weights(folder, chosen))
     return network
 
 
 def release(plan: Release) -> Bundle:
-    """Calibrate the fracture network on crops that it never saw and write the bundle.
+    """Calibrate the fracture network on levels that no step was trained on and write the bundle.
 
-    Raises ValueError where the crops hold only fractured or only intact levels.
+    Raises ``DataSetError`` where there are none, where they were prepared otherwise than what was trained on, or where
+    they hold only fractured or only intact levels.
     """
-    levels, fractures = trained_levels(plan.levels), trained_fractures(plan.fractures)
     records = {"levels": _record(plan.levels), "fractures": _record(plan.fractures)}
-    cases = [case for folder in plan.crops for path in sorted(folder.glob("*.npz")) for case in read_shard(path)]
+    preprocess = PreprocessConfig(**records["levels"]["slices"]["preprocess"])
+    crops = CropConfig(**records["fractures"]["crops"])
+    cases, studies = _calibration_cases(plan, preprocess, crops)
+    levels, fractures = trained_levels(plan.levels, plan.weights), trained_fractures(plan.fractures, plan.weights)
     scores, truth = crop_scores(fractures, cases), np.array([bool(case.kind) for case in cases])
-    calibration, points = calibrated(scores, truth)
-    contents = [json.loads((folder / RECORD_FILE).read_text(encoding="utf-8")) for folder in plan.crops]
-    measured = {"crops": contents, "levels": len(cases), "fractured": int(truth.sum()), "auc": auc(scores, truth)}
+    try:
+        calibration, points = calibrated(scores, truth, studies)
+    except ValueError as error:
+        raise DataSetError(f"{error}: name more prepared folders or more crops to calibrate on") from error
     spec = BundleSpec(
         name=plan.name,
         version=plan.version,
         levels=_config(records["levels"]),
         fractures=_config(records["fractures"]),
-        crops=CropConfig(**records["fractures"]["crops"]),
+        preprocess=preprocess,
+        crops=crops,
         calibration=calibration,
         balanced=points.balanced,
         sensitive=points.sensitive,
-        provenance={"training": records, "calibration": measured},
+        limits=limits_of(records),
+        provenance={
+            "training": records,
+            "weights": {stage: _weights(getattr(plan, stage), plan.weights).name for stage in records},
+            "calibration": _calibration_record(plan, scores, truth, studies),
+            "versions": versions(),
+        },
     )
     return export_bundle(levels, fractures, plan.output, spec)
 
 
-def crop_scores(network: FractureNetwork, cases: Sequence[CropCase]) -> NDArray[np.float64]:
+def _calibration_cases(
+    plan: Release, preprocess: PreprocessConfig, crops: CropConfig
+) -> tuple[list[StoredCrop], NDArray[np.intp]]:
+    """The crops to calibrate on, and the number of the study of each."""
+    folders = read_all(plan.prepared)
+    for folder in folders:
+        if (folder.preprocess, folder.crops) != (preprocess, crops):
+            raise DataSetError(f"{folder.folder} has other settings than what was trained on: prepare it with the same")
+    files = [path for folder in folders for path in folder.crop_files(Split.VALIDATION)]
+    synthetic = [path for folder in plan.crops for path in sorted(folder.glob("*.npz"))]
+    cases = [crop for path in (*files, *synthetic) for crop in stored_crops(path)]
+    if not cases:
+        raise DataSetError(
+            "no levels to calibrate fractures on: name prepared folders with a validation split, or crops"
+        )
+    paths = {path: number for number, path in enumerate(files)}
+    return cases, np.array([paths.get(case.shard.path, -1) for case in cases])
+
+
+def _calibration_record(
+    plan: Release, scores: NDArray[np.float64], truth: NDArray[np.bool_], studies: NDArray[np.intp]
+) -> dict[str, object]:
+    return {
+        "crops": [json.loads((folder / RECORD_FILE).read_text(encoding="utf-8")) for folder in plan.crops],
+        "prepared": data_record(read_all(plan.prepared)),
+        "split": str(Split.VALIDATION) if plan.prepared else None,
+        "studies": len(np.unique(studies[studies >= 0])),
+        "levels": len(truth),
+        "fractured": int(truth.sum()),
+        "auc": auc(scores, truth),
+    }
+
+
+def limits_of(records: Mapping[str, Mapping[str, Any]]) -> str:
+    """What a bundle may be trusted with, from what its networks were trained on."""
+    sets = {name for record in records.values() for one in record.get("prepared", []) for name in one["data_sets"]}
+    if not sets:
+        return LIMITS
+    synthetic = any(record.get("synthetic_share", 1.0) > 0 for record in records.values())
+    trained_on = ", ".join(sorted(sets)) + (" and synthetic CT" if synthetic else "")
+    return f"Trained on {trained_on}: performance elsewhere is unknown until it is measured there. {NEEDS}"
+
+
+def crop_scores(network: FractureNetwork, cases: Sequence[CropCase | StoredCrop]) -> NDArray[np.float64]:
     """The fracture score (0..1) of every prepared crop, all its slices heard, as in serving."""
     engine = build_engine(network.slices, default_runtime())
     scores = []
     for case in cases:
-        images = crop_images(case)
+        images = crop_images(case.read())
         parts = []
         for first in range(0, len(images), BATCH):
             wanted = np.minimum(np.arange(first, first + BATCH), len(images) - 1)
@@ -114,16 +178,23 @@ def crop_scores(network: FractureNetwork, cases: Sequence[CropCase]) -> NDArray[
     return np.array(scores)
 
 
-def calibrated(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> tuple[Calibration, Thresholds]:
+def calibrated(
+    scores: NDArray[np.float64], truth: NDArray[np.bool_], studies: NDArray[np.intp] | None = None
+) -> tuple[Calibration, Thresholds]:
     """Calibration and operating points from scores of levels and whether each is fractured; ValueError for one class.
 
-    The study's calibration is fitted to studies put together at random from these levels, seven each, a third of them
-    without a fracture and of the others each level fractured with a chance of 0.3, as the generator makes studies.
+    ``studies``: the number of each level's study, -1 for none. The study's calibration is fitted to these studies, or,
+    where they are not both fractured and intact, to studies put together at random from the levels: seven each, a third
+    of them without a fracture and of the others each level fractured with a chance of 0.3, as the generator makes them.
     """
     scale, offset = fit_logistic(scores, truth)
-    rng = np.random.default_rng(STUDY_SEED)
-    broken = (rng.random((STUDIES, len(Vertebra))) < 0.3) & (rng.random((STUDIES, 1)) > 0.33)
-    drawn = np.where(broken, rng.choice(scores[truth], broken.shape), rng.choice(scores[~truth], broken.shape))
-    whole = fit_logistic(drawn.max(axis=1), np.asarray(broken.any(axis=1)))
     points = choose_thresholds(np.array([probability(score, scale, offset) for score in scores]), truth)
-    return Calibration(scale, offset, *whole), points
+    numbers = np.unique(studies[studies >= 0]) if studies is not None else np.array([], dtype=np.intp)
+    highest = np.array([scores[studies == number].max() for number in numbers])
+    broken = np.array([truth[studies == number].any() for number in numbers], dtype=np.bool_)
+    if broken.all() or not broken.any():
+        rng = np.random.default_rng(STUDY_SEED)
+        drawn = (rng.random((STUDIES, len(Vertebra))) < 0.3) & (rng.random((STUDIES, 1)) > 0.33)
+        values = np.where(drawn, rng.choice(scores[truth], drawn.shape), rng.choice(scores[~truth], drawn.shape))
+        highest, broken = values.max(axis=1), np.asarray(drawn.any(axis=1))
+    return Calibration(scale, offset, *fit_logistic(highest, broken)), points

@@ -4,7 +4,8 @@ import pytest
 from click.testing import CliRunner
 
 from training.__main__ import main
-from training.compare import Comparison, table_of
+from training.compare import table_of
+from training.compare_config import Comparison
 from training.contenders import CONTENDERS
 from training.crop_cases import CropPlan, make_crops
 

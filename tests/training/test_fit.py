@@ -148,14 +148,3 @@ def test_a_missing_local_weights_file_is_named(tmp_path):
     done = CliRunner().invoke(main, ["fit", "--output", str(tmp_path), "--weights", str(tmp_path / "absent.h5")])
     assert done.exit_code != 0
     assert "absent.h5" in done.output
-
-
-def test_calibration_without_any_fracture_ends_with_a_sentence(tmp_path, monkeypatch):
-    def release(*_args, **_kwargs):
-        raise ValueError("calibration needs fractured and intact levels")
-
-    monkeypatch.setattr("training.release.release", release)
-    folders = ["--levels", str(tmp_path), "--fractures", str(tmp_path), "--crops", str(tmp_path)]
-    done = CliRunner().invoke(main, ["export", *folders, "--output", str(tmp_path / "out")])
-    assert done.exit_code == 1
-    assert "more --crops" in done.output
