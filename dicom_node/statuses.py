@@ -25,6 +25,7 @@ _MEANINGS_BY_RANGE = {
     0xB000: "Stored with a warning",
     0xC000: "Cannot understand",
 }
+_NAMED = frozenset({*_MEANINGS, *_MEANINGS_BY_RANGE})
 
 
 def verdict(status: int) -> tuple[bool, bool]:
@@ -32,6 +33,14 @@ def verdict(status: int) -> tuple[bool, bool]:
     if status in {0x0000, _DUPLICATE_SOP_INSTANCE} or status & 0xF000 == 0xB000:
         return True, True
     return False, not (status in _TRANSIENT or status & 0xFF00 == 0xA700)
+
+
+def code_of(status: int | None) -> str:
+    """Return a name for ``status`` of which there are few: the number if its meaning is known, or that of its range."""
+    if status is None:
+        return "NO_STATUS"
+    known = [number for number in (status, status & 0xFF00, status & 0xF000) if number in _NAMED]
+    return f"0x{known[0]:04X}" if known else "UNKNOWN_STATUS"
 
 
 def describe_status(status: int) -> str:

@@ -12,6 +12,7 @@ from celery.signals import setup_logging
 
 from worker.broker import embedded_url
 from worker.clerk import clerk_step
+from worker.health_step import health_step
 from worker.logs import configure_logging
 from worker.queues import ANALYZE_STUDY, CLERK_QUEUE, COMPARE_RUN, DELIVER_STUDY, GPU_QUEUE, SHADOW_QUEUE
 from worker.settings import Settings
@@ -58,7 +59,7 @@ def make_app(settings: Settings) -> Celery:
             "health_check_interval": 10,
         },
     )
-    app.steps["worker"].add(clerk_step(settings))
+    app.steps["worker"].update([clerk_step(settings), health_step(settings)])
     return app
 
 

@@ -5,11 +5,9 @@ Reviews have a thread of their own: an object that is slow to read must not keep
 a way nobody foresaw ends the process, and its supervisor starts it again: it never goes quiet.
 """
 
+import contextlib
 import logging
-import os
-import signal
-import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Celery, bootsteps
@@ -19,63 +17,51 @@ from worker.bell import CeleryBell
 from worker.broker import EmbeddedBroker
 from worker.database import Database, migrate
 from worker.errors import StartupError
+from worker.heartbeats import BEAT_SECONDS, Process, Pulse, Role, Vitals
 from worker.ports import Bell
+from worker.repeater import Repeater
 from worker.reviewing import ReviewReader
 from worker.settings import Settings
 from worker.sweeps import Sweeps
+from worker.tally import Tally
 
 logger = logging.getLogger(__name__)
 
 
-class Repeater:
-    """Does one thing again and again, ``seconds`` apart, in a thread of its own, from ``start`` to ``stop``."""
-
-    def __init__(self, name: str, seconds: float) -> None:
-        self._seconds = seconds
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Finish what is being done and end."""
-        self._stop.set()
-        self._thread.join(timeout=60)
-
-    def once(self) -> None:
-        """Do it once; whatever this raises ends the process."""
-        raise NotImplementedError
-
-    def _run(self) -> None:
-        ended_well = False
-        try:
-            while not self._stop.wait(self._seconds):
-                self.once()
-            ended_well = True
-        finally:
-            if not ended_well:
-                logger.critical("the %s died: this process ends and is to be started again", self._thread.name)
-                os.kill(os.getpid(), signal.SIGTERM)
-
-
 class Sweeper(Repeater):
-    """Runs the sweeps, and keeps the embedded broker where there is one."""
+    """Runs the sweeps, counts what happened to studies, and keeps the embedded broker where there is one.
+
+    It is the heart of the clerk: a clerk that does not sweep shows no sign of life.
+    """
 
     def __init__(self, settings: Settings, database: Database, bell: Bell, broker: EmbeddedBroker | None) -> None:
         super().__init__("sweeper", settings.sweep_seconds)
+        self._database = database
         self._broker = broker
-        self._sweeps = Sweeps(database, settings, bell, lambda: datetime.now(UTC))
+        self._sweeps = Sweeps(database, settings, bell, _now)
+        self._tally = Tally(database, settings, _now)
+        self._pulse = Pulse(Process.this(Role.CLERK), lambda: Vitals.now(settings.data_dir))
+        self._beat_at = _now()
 
     def once(self) -> None:
-        """Sweep."""
+        """Sweep, count, and beat when it is time."""
         try:
             if self._broker is not None:
                 self._broker.keep()
             self._sweeps.run()
-        except (SQLAlchemyError, StartupError) as error:
+            self._tally.run()
+            if _now() >= self._beat_at:
+                with self._database.transaction() as session:
+                    self._pulse.beat(session, _now())
+                self._beat_at = _now() + timedelta(seconds=BEAT_SECONDS)
+        except (SQLAlchemyError, StartupError, OSError) as error:
             logger.error("a sweep failed and is tried again", extra={"reason": type(error).__name__})  # noqa: TRY400  (no values)
+
+    def stop(self) -> None:
+        """Sweep no more, and leave the records."""
+        super().stop()
+        with contextlib.suppress(SQLAlchemyError), self._database.transaction() as session:
+            self._pulse.leave(session)
 
 
 class Reviewer(Repeater):
@@ -83,7 +69,7 @@ class Reviewer(Repeater):
 
     def __init__(self, settings: Settings, database: Database) -> None:
         super().__init__("reviewer", settings.sweep_seconds)
-        self._reader = ReviewReader(database, settings, lambda: datetime.now(UTC))
+        self._reader = ReviewReader(database, settings, _now)
 
     def once(self) -> None:
         """Read what waits."""
@@ -136,3 +122,7 @@ def clerk_step(settings: Settings) -> type[bootsteps.StartStopStep]:
             self.stop(parent)
 
     return ClerkStep
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -4,6 +4,7 @@ What a destination does not keep goes back to PENDING and is sent again (``outco
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,8 @@ from sqlalchemy.orm import Session
 
 from dicom_node.commitment import InstanceRef
 from dicom_node.errors import PeerError
-from worker import commitments, outcomes, studies, tracking
+from dicom_node.statuses import code_of
+from worker import commitments, counters, figures, outcomes, studies, tracking
 from worker.commitments import COMMITTED
 from worker.database import Database
 from worker.destinations import CommitmentMode, Destination
@@ -24,6 +26,9 @@ from worker.records import Commitment, CommitmentState, Delivery, NoteKind, Stud
 from worker.tracking import is_due
 
 logger = logging.getLogger(__name__)
+
+NOT_FOUND = "NOT_FOUND"
+"""The reason of objects that a query did not find."""
 
 DUPLICATE_TRANSACTION_UID = 0x0131
 """Failure Reason that speaks of the request and not of the instance (PS3.3 C.14.1.1)."""
@@ -60,16 +65,21 @@ class Confirmation:
         lease = self.kept.lease
         with self.database.transaction() as session:
             studies.held(session, lease)
+            reasons: list[str | None] = []
             for commitment in commitments.reported(session, lease, self.destination):
-                self._conclude(session, commitment)
+                reasons += self._conclude(session, commitment)
             session.flush()
             track = tracking.track_of(session, lease.study_id, lease.generation, self.destination)
+            self._count(session, reasons)
         if track.pending or track.given_up:
             return []
         return [row for row in track.unconfirmed if is_due(row, self.moment.now)]
 
-    def _conclude(self, session: Session, commitment: Commitment) -> None:
-        """One report: committed objects are confirmed, failed ones are sent again, others are queried at once."""
+    def _conclude(self, session: Session, commitment: Commitment) -> list[str | None]:
+        """One report: committed objects are confirmed, failed ones are sent again, others are queried at once.
+
+        Returns for each object of the report why it is not committed, None where it is.
+        """
         report = commitment.report or {}
         commitment.state = CommitmentState.CONCLUDED
         for row in commitments.accepted_rows(session, commitment):
@@ -86,6 +96,7 @@ class Confirmation:
         failed = [f"0x{reason:04X}" for reason in report.values() if reason != COMMITTED]
         detail = f"{self.destination} committed itself to {len(report) - len(failed)} of {len(report)} objects"
         self._note(session, detail + (f"; failed: {', '.join(sorted(set(failed)))}" if failed else ""))
+        return [None if reason == COMMITTED else code_of(reason) for reason in report.values()]
 
     def _by_commitment(self, link: Link, due: Sequence[Delivery]) -> list[Delivery]:
         """Ask for what was not asked for since its acceptance; return what is to be queried now.
@@ -139,6 +150,7 @@ class Confirmation:
                     outcomes.not_confirmed(row, error, self.moment)
             if error.permanent:
                 self._note(session, f"{self.destination} does not take the request for commitment and is queried")
+            self._count(session, [error.code])
 
     def _by_query(self, link: Link, due: Sequence[Delivery]) -> None:
         """Confirm what the destination is found to have; what it has not is sent again."""
@@ -155,23 +167,42 @@ class Confirmation:
             due, partial(self._queried, there), f"a query found {found} of {len(uids)} objects at {self.destination}"
         )
 
-    def _queried(self, there: frozenset[str], row: Delivery) -> None:
+    def _queried(self, there: frozenset[str], row: Delivery) -> str | None:
+        """What a query says of one object; why it is not confirmed."""
         if row.result_object.sop_instance_uid in there:
             outcomes.confirmed(row, self.moment.now)
-        else:
-            outcomes.missing(row, "a query did not find it", self.moment)
+            return None
+        outcomes.missing(row, "a query did not find it", self.moment)
+        return NOT_FOUND
 
     def _not_confirmed(self, rows: Sequence[Delivery], error: PeerError) -> None:
-        self._write(rows, lambda row: outcomes.not_confirmed(row, error, self.moment))
+        def write(row: Delivery) -> str:
+            outcomes.not_confirmed(row, error, self.moment)
+            return error.code
 
-    def _write(self, rows: Sequence[Delivery], write: Callable[[Delivery], None], detail: str | None = None) -> None:
-        """Change rows under the lease, and say so in the timeline if there is something to say."""
+        self._write(rows, write)
+
+    def _write(
+        self, rows: Sequence[Delivery], write: Callable[[Delivery], str | None], detail: str | None = None
+    ) -> None:
+        """Change rows under the lease, count what ``write`` returns, and tell the timeline if there is something."""
         with self.database.transaction() as session:
             studies.held(session, self.kept.lease)
-            for row in rows:
-                write(session.get_one(Delivery, row.id))
+            reasons = [write(session.get_one(Delivery, row.id)) for row in rows]
             if detail is not None:
                 self._note(session, detail)
+            self._count(session, reasons)
+
+    def _count(self, session: Session, reasons: Sequence[str | None]) -> None:
+        """Count why objects are not confirmed, and with None those that are."""
+        name = self.destination.name
+        counted = {
+            figures.CONFIRMATIONS.series(name)
+            if reason is None
+            else figures.COMMITMENT_FAILURES.series(name, reason): float(number)
+            for reason, number in Counter(reasons).items()
+        }
+        counters.add(session, counted)
 
     def _note(self, session: Session, detail: str) -> None:
         studies.note(session, self.kept.lease.position, NoteKind.COMMITMENT, self.moment.now, detail)

@@ -7,17 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from sqlalchemy.orm import Session
 
 from dicom_node.errors import PeerError
 from dicom_node.scu import SendOutcome
-from worker import commitments, conclusion, outcomes, studies, tracking
+from dicom_node.statuses import code_of
+from worker import commitments, conclusion, counters, figures, outcomes, studies, tracking
 from worker.analysis import backoff_of
 from worker.confirmation import Confirmation
 from worker.database import Database
 from worker.destinations import Destination
 from worker.failures import Failure, FailureCode
+from worker.figures import Series
 from worker.lease import KeptLease
 from worker.links import Links
 from worker.outcomes import Moment, Parcel
@@ -31,6 +34,8 @@ from worker.studies import Lease, Move, StaleStudy
 from worker.tracking import ProfileNotBuilt, Track, is_due
 
 logger = logging.getLogger(__name__)
+
+NOTHING: Mapping[Series, float] = MappingProxyType({})
 
 ROUND_SECONDS = 300.0
 """After this long no further destination is begun with: a task has its time limit."""
@@ -125,13 +130,16 @@ class StudyDelivery:
             answers = link.send([parcel.path for parcel in parcels]) if parcels else ()
         except PeerError as error:
             parcels = parcels or self._due(lease, destination, moment)
-            self._record(lease, parcels, partial(_not_reached, error, moment))
+            failed = {figures.DELIVERY_FAILURES.series(destination.name, error.code): 1.0}
+            self._record(lease, parcels, partial(_not_reached, error, moment), failed)
             return
         accepted = sum(answer.accepted for answer in answers)
         count = f"{len(answers)}" if accepted == len(answers) else f"{accepted} of {len(answers)}"
         detail = f"{destination} accepted {count} objects" if accepted else None
         by_path = {answer.path: answer for answer in answers}
-        self._record(lease, parcels, partial(_answered, by_path, destination, moment), detail)
+        self._record(
+            lease, parcels, partial(_answered, by_path, destination, moment), _counted(destination, answers), detail
+        )
 
     def _due(self, lease: Lease, destination: Destination, moment: Moment) -> list[Parcel]:
         """What is to be sent now, each file checked on disk."""
@@ -154,9 +162,10 @@ class StudyDelivery:
         lease: Lease,
         parcels: Sequence[Parcel],
         write: Callable[[Delivery, Parcel], None],
+        counted: Mapping[Series, float] = NOTHING,
         detail: str | None = None,
     ) -> None:
-        """Change the parcels' rows under the lease, and say so in the timeline if there is something to say."""
+        """Change the parcels' rows under the lease, count, and say so in the timeline if there is something to say."""
         if not parcels:
             return
         with self.database.transaction() as session:
@@ -165,6 +174,7 @@ class StudyDelivery:
                 write(session.get_one(Delivery, parcel.delivery_id), parcel)
             if detail is not None:
                 studies.note(session, lease.position, NoteKind.DESTINATION, self.clock(), detail)
+            counters.add(session, counted)
 
     def _conclude(self, lease: Lease) -> None:
         """Move the study where its destinations' rows say that it is."""
@@ -190,6 +200,17 @@ class StudyDelivery:
 
     def _moment(self) -> Moment:
         return Moment(self.clock(), backoff_of(self.settings), random.random())  # noqa: S311  (jitter, not a secret)
+
+
+def _counted(destination: Destination, answers: Sequence[SendOutcome]) -> dict[Series, float]:
+    """What one try adds to the figures."""
+    counted: dict[Series, float] = {}
+    for answer in answers:
+        series = figures.DELIVERIES.series(destination.name)
+        if not answer.accepted:
+            series = figures.DELIVERY_FAILURES.series(destination.name, code_of(answer.status))
+        counted[series] = counted.get(series, 0.0) + 1.0
+    return counted
 
 
 def _not_reached(error: PeerError, moment: Moment, row: Delivery, parcel: Parcel) -> None:

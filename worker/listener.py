@@ -3,16 +3,21 @@
 import logging
 import signal
 import threading
+from dataclasses import replace
 from types import FrameType
 
 from dicom_node.node import AETitle
 from dicom_node.scp import ScpConfig, StorageSCP
 from dicom_node.spool import Spool
 from worker.commitments import CommitmentReports
+from worker.counters import Pending
 from worker.database import Database, GroupCommitWriter, migrate
 from worker.errors import StartupError
+from worker.health import health_server
+from worker.heartbeats import Process, Pulse, Role, Vitals
 from worker.intake import Intake
 from worker.logs import configure_logging
+from worker.reporter import ReceptionCounts, Reporter
 from worker.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -39,9 +44,16 @@ def run_listener(settings: Settings) -> None:
     spool = Spool(settings.spool_dir, min_free_bytes=settings.min_free_bytes)
     intake = Intake(writer)
     logger.info("adopted %d instances that had no record", intake.adopt(spool))
-    scp = StorageSCP(scp_config(settings), spool, intake, CommitmentReports(writer.write))
+    pending = Pending()
+    observer = ReceptionCounts(pending)
+    scp = StorageSCP(scp_config(settings), spool, intake, CommitmentReports(writer.write), observer)
+    pulse = Pulse(Process.this(Role.LISTENER), lambda: _vitals(settings, scp))
+    reporter = Reporter(database, pulse, pending, lambda: scp.is_listening)
+    health = health_server(settings, Role.LISTENER, database, lambda: scp.is_listening)
     try:
         scp.start()
+        health.start()
+        reporter.start()
         logger.info("listening as %s on %s port %d", settings.ae_title, settings.host, scp.port)
         stop.wait()
     except OSError as error:
@@ -51,8 +63,14 @@ def run_listener(settings: Settings) -> None:
         raise StartupError(message) from error
     finally:
         scp.shutdown(DRAIN_SECONDS)
+        health.stop()
+        reporter.stop()
         writer.close()
         database.close()
+
+
+def _vitals(settings: Settings, scp: StorageSCP) -> Vitals:
+    return replace(Vitals.now(settings.data_dir), associations=scp.active_associations)
 
 
 def scp_config(settings: Settings) -> ScpConfig:

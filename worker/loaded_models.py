@@ -109,6 +109,12 @@ class LoadedModels:
             logger.info("model %s %s (%s) serves from now on", bundle.name, bundle.version, named(wanted))
         return self._serving.tools
 
+    @property
+    def loaded(self) -> Bundle | None:
+        """The serving model that is in memory; another one may have been chosen since."""
+        serving = self._serving
+        return None if serving is None else serving.tools.bundle
+
     def shadow(self, sha256: str) -> AnalysisTools:
         """The tools of the shadow, beside the serving model; raises ``BundleError`` when it is not whole here."""
         if self._shadow is None or self._shadow.sha256 != sha256:

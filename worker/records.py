@@ -125,6 +125,7 @@ class NoteKind(StrEnum):
     HELD = "HELD"
     RELEASED = "RELEASED"
     PRIORITY = "PRIORITY"
+    RULE = "RULE"
 
 
 RETRACTION = "retraction"
@@ -253,6 +254,7 @@ class StudyEvent(Base):
     old_state: Mapped[StudyState | None]
     new_state: Mapped[StudyState | None]
     generation: Mapped[int]
+    failure_code: Mapped[str | None] = mapped_column(String(32))
     detail: Mapped[str] = mapped_column(Text, default="")
 
 
@@ -386,12 +388,16 @@ class Review(Base):
     """
 
     __tablename__ = "reviews"
-    __table_args__ = (UniqueConstraint("study_id", "sop_instance_uid", "sha256"), Index(None, "path"))
+    __table_args__ = (
+        UniqueConstraint("study_id", "sop_instance_uid", "sha256"),
+        Index(None, "path"),
+        Index(None, "state", "verdict"),
+    )
 
     id: Mapped[int] = mapped_column(Identifier, primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"))
     run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id"))
-    state: Mapped[ReviewState] = mapped_column(default=ReviewState.RECEIVED, index=True)
+    state: Mapped[ReviewState] = mapped_column(default=ReviewState.RECEIVED)
     sop_class_uid: Mapped[str] = mapped_column(String(64))
     sop_instance_uid: Mapped[str] = mapped_column(String(64))
     sha256: Mapped[str] = mapped_column(String(64))
@@ -461,6 +467,34 @@ class ShadowRun(Base):
     failure: Mapped[str | None] = mapped_column(Text)
 
     run: Mapped[Run] = relationship()
+
+
+class Counter(Base):
+    """One series of a figure for ``/metrics`` that the rows of studies do not tell, by the values of its labels.
+
+    ``labels`` is a JSON list of them, in the order of ``worker.figures``, so that a key is one string.
+    """
+
+    __tablename__ = "counters"
+    __table_args__ = (UniqueConstraint("name", "labels"),)
+
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True)
+    name: Mapped[str] = mapped_column(String(64))
+    labels: Mapped[str] = mapped_column(String(600))
+    value: Mapped[float]
+
+
+class Heartbeat(Base):
+    """One process that is at work, by its own account: ``vitals`` is a ``heartbeats.Vitals`` as JSON."""
+
+    __tablename__ = "heartbeats"
+
+    id: Mapped[int] = mapped_column(Identifier, primary_key=True)
+    name: Mapped[str] = mapped_column(String(255), unique=True)
+    role: Mapped[str] = mapped_column(String(16))
+    started_at: Mapped[datetime]
+    beat_at: Mapped[datetime]
+    vitals: Mapped[dict[str, Any]]
 
 
 def insert_once(

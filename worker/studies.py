@@ -295,6 +295,7 @@ def _record(session: Session, reached: Position, old_state: StudyState, move: Mo
         old_state=old_state,
         new_state=reached.state,
         generation=reached.generation,
+        failure_code=move.failure.code if move.failure is not None else None,
         detail=move.detail,
     )
     session.add(event)

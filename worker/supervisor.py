@@ -64,9 +64,15 @@ class Supervisor:
             child.started_at = now
             child.process = subprocess.Popen(
                 [sys.executable, "-m", "worker.cli", child.command],
-                env=dict(self.environment),
+                env=self._environment_of(child),
                 stdin=subprocess.DEVNULL,
             )
+
+    def _environment_of(self, child: _Child) -> dict[str, str]:
+        """The settings, with the port of the health pages for the clerk alone: one port, one process."""
+        if child.command == "clerk":
+            return dict(self.environment)
+        return {name: value for name, value in self.environment.items() if name != "CSPINE_HEALTH_PORT"}
 
     def _drain(self) -> None:
         """The listener and the worker end first; the clerk, with the broker, last."""

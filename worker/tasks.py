@@ -4,10 +4,12 @@ A pool child builds its services once (``worker_process_init``); only a GPU work
 """
 
 import logging
+import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache, partial
 
-from celery.signals import worker_process_init
+from celery.signals import worker_process_init, worker_process_shutdown
 from sqlalchemy.exc import SQLAlchemyError
 
 from model.errors import ModelError
@@ -18,9 +20,12 @@ from worker.commitments import reports_into
 from worker.database import Database, DatabaseError, migrate
 from worker.delivery import StudyDelivery
 from worker.destination_file import read_destinations
+from worker.gpus import read_gpus
+from worker.heartbeats import Process, Pulse, Role, Vitals
 from worker.links import LinkMaker
 from worker.loaded_models import LoadedModels
 from worker.queues import ANALYZE_STUDY, COMPARE_RUN, DELIVER_STUDY
+from worker.reporter import Reporter
 from worker.shadow import ShadowAnalyzer
 from worker.silence import Silences, SparingLinks
 from worker.storage import ResultStore
@@ -52,6 +57,7 @@ def _warm_up(sender: str = "", **_arguments: object) -> None:
     """Load the network before the first study comes, in a GPU worker's child only."""
     if not str(sender).startswith("gpu"):
         return
+    reporter().start()
     swept = analyzer().sweep_scratch()
     try:
         migrate(database())
@@ -64,6 +70,13 @@ def _warm_up(sender: str = "", **_arguments: object) -> None:
     logger.info("the network is loaded and warm; %d old scratch folders removed", swept)
 
 
+@worker_process_shutdown.connect
+def _leave(**_arguments: object) -> None:
+    """A GPU worker's child ends in good order."""
+    if reporter.cache_info().currsize:
+        reporter().stop()
+
+
 @cache
 def database() -> Database:
     """The database of this process."""
@@ -74,6 +87,19 @@ def database() -> Database:
 def models() -> LoadedModels:
     """The models of a GPU worker's child."""
     return LoadedModels(settings, database(), partial(build_tools, settings), _now)
+
+
+@cache
+def reporter() -> Reporter:
+    """The signs of life of a GPU worker: those of its one child, under the number of the parent, which stays."""
+    return Reporter(database(), Pulse(Process.this(Role.GPU, os.getppid()), _vitals))
+
+
+def _vitals() -> Vitals:
+    vitals, bundle = replace(Vitals.now(settings.data_dir), gpus=read_gpus()), models().loaded
+    if bundle is None:
+        return vitals
+    return replace(vitals, bundle=bundle.name, bundle_version=bundle.version, bundle_sha256=bundle.sha256)
 
 
 @cache
