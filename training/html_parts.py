@@ -20,6 +20,8 @@ figcaption { font-size: 13px; color: #444; max-width: 36em; }
 .cautions { border-left: 4px solid #c77800; background: #fff9ec; padding: 0.4em 1em; }
 code { overflow-wrap: anywhere; }
 """
+MOST_NAMED = 20
+"""More than this are counted."""
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
@@ -65,6 +67,12 @@ def picture(png: bytes, caption: str) -> Html:
     source = base64.b64encode(png).decode("ascii")
     image = Html(f'<img src="data:image/png;base64,{source}" alt="{html.escape(caption)}">')
     return element("figure", image, element("figcaption", text(caption)))
+
+
+def some(names: Sequence[str]) -> str:
+    """Names in one line; those beyond the first are counted."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def page(title: str, *body: Html) -> str:

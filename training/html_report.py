@@ -9,7 +9,7 @@ from model.bundle import Bundle
 from training.cautions import cautions
 from training.evaluation import Evaluation
 from training.evaluation_json import evaluation_json
-from training.html_parts import Html, bullets, element, heading, page, paragraph, picture, table
+from training.html_parts import Html, bullets, element, heading, page, paragraph, picture, some, table
 from training.plots import confusion_plot, precision_plot, reliability_plot, roc_plot, threshold_plot
 from training.report_tables import (
     calibration_rows,
@@ -28,8 +28,6 @@ from training.worst_cases import Mistake, WorstCase, gallery_folder
 REPORT_FILE, FIGURES_FILE = "report.html", "figures.json"
 TITLE = "Evaluation of a cspine bundle"
 WARNING = "Not a medical device, not for diagnosis. These figures describe the studies named here and nothing else."
-MOST_NAMED = 20
-"""More studies than this are counted in the report; figures.json names all."""
 ABOUT = (
     "Each data set stands for itself: figures of different data sets are never pooled. Brackets hold the 95 % interval "
     "of 2000 draws in which whole patients are drawn with replacement, and counts. A study that the bundle refused "
@@ -123,16 +121,11 @@ def _masks(found: Evaluation) -> list[Html]:
 
 
 def _unknown(found: Evaluation) -> list[str]:
-    return [f"{level.name} ({len(names)}): {_some(names)}" for level, names in found.unknown().items()]
+    return [f"{level.name} ({len(names)}): {some(names)}" for level, names in found.unknown().items()]
 
 
 def _refused(found: Evaluation) -> list[str]:
     return [f"{result.name}: {result.refused}" for result in found.refused]
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMED} more (figures.json)" if len(names) > MOST_NAMED else ""
-    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def _named(title: str, lines: Sequence[str]) -> list[Html]:

@@ -1,5 +1,6 @@
 """Measure a bundle on one split of a prepared folder: leakage first, then each data set in a row of its own."""
 
+import csv
 import hashlib
 import json
 import logging
@@ -12,12 +13,14 @@ from training.config import CONFIG_FILE, ConfigError, load_config
 from training.data_sets import open_data_set
 from training.evaluate import VolumePredictor, Watcher, evaluate
 from training.evaluation import Evaluation
+from training.html_parts import some
 from training.judging import Answer, JudgedStudy
 from training.leakage import check
 from training.prepare_config import PrepareConfig
 from training.prepared import Prepared, Split, read_prepared
 from training.prepared_sets import prepared_rows
 from training.result_log import Measurement, ResultLog
+from training.split_file import SPLIT_FILE, WORDS
 from training.studies import DataSet, DataSetError
 from training.study_result import StudyResult
 from training.worst_cases import Gallery
@@ -66,9 +69,25 @@ class PreparedSplit:
 
     def warnings(self) -> list[str]:
         """Why the whole report may be worth less."""
-        if self.split is Split.TEST:
-            return []
-        return [f"Measured on the {self.split} split, which training has seen: nothing here is a test."]
+        lines = []
+        if self.split is not Split.TEST:
+            lines.append(f"Measured on the {self.split} split, which training has seen: nothing here is a test.")
+        if unread := self.unread():
+            lines.append(
+                f"{len(unread)} studies of this split could not be read when the folder was prepared (problems.csv): "
+                f"they are in no figure: {some(unread)}."
+            )
+        return lines
+
+    def unread(self) -> tuple[str, ...]:
+        """Studies that split.csv gives to this split and that were never prepared."""
+        path = self.prepared.folder / SPLIT_FILE
+        if not path.is_file():
+            return ()
+        there = {study.name for study in self.prepared.studies}
+        with path.open(encoding="utf-8", newline="") as file:
+            mine = [row for row in csv.DictReader(file) if WORDS.get((row.get("split") or "").lower()) is self.split]
+        return tuple(name for name in (row.get("name") or "" for row in mine) if name and name not in there)
 
 
 def measure_prepared(

@@ -161,6 +161,17 @@ def test_a_study_that_left_its_source_is_named(tmp_path, bars):
         measured(tmp_path / "out", replace(data, sources=[BarDataSet("bars", 5, BROKEN)]))
 
 
+def test_studies_that_were_never_prepared_are_told(tmp_path, bars):
+    data = opened(tmp_path, bars)
+    known = data.prepared.studies[0].name
+    rows = [f"{known},test", "gone-1,test", "gone-2,train", *(f"gone-{number},TEST" for number in range(10, 40))]
+    (data.prepared.folder / "split.csv").write_text("\n".join(["name,split", *rows]), encoding="utf-8")
+    assert data.unread()[:2] == ("gone-1", "gone-10")
+    [warning] = data.warnings()
+    assert warning.startswith("31 studies of this split could not be read")
+    assert warning.endswith("and 11 more.")
+
+
 def test_an_empty_split_is_refused_and_another_split_is_no_test(tmp_path, bars):
     data = opened(tmp_path, bars, split=Split.VALIDATION)
     assert data.warnings() == ["Measured on the validation split, which training has seen: nothing here is a test."]
