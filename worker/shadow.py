@@ -56,7 +56,7 @@ class ShadowAnalyzer:
     def compare(self, run_id: int) -> None:
         """Let the shadow look at a run's volume if nothing else is to be done; never raises for what it meets there."""
         with self.database.reading() as session:
-            busy = shadow_queue.studies_wait(session, self.clock())
+            busy = shadow_queue.must_wait(session, self.clock())
         if busy or self.models.is_short_of_memory:
             return
         with self.database.transaction() as session:
@@ -80,7 +80,7 @@ class ShadowAnalyzer:
 
     def _compared(self, run_id: int, sha256: str, mine: Claim) -> dict[str, Any]:
         """The values of the row of a comparison that came to its end."""
-        give_way = _Attention(self._studies_wait)
+        give_way = _Attention(self._must_wait)
         with self.database.reading() as session:
             run = session.get_one(Run, run_id)
             inputs = inputs_of(session, run.study_id, self.settings.spool_dir)
@@ -148,16 +148,16 @@ class ShadowAnalyzer:
                     with suppress(OSError):
                         path.unlink()
 
-    def _studies_wait(self) -> bool:
+    def _must_wait(self) -> bool:
         with self.database.reading() as session:
-            return shadow_queue.studies_wait(session, self.clock())
+            return shadow_queue.must_wait(session, self.clock())
 
 
 @dataclass(slots=True)
 class _Attention:
-    """Raises ``GaveWay`` when a study waits; looks at the records every so often only."""
+    """Raises ``GaveWay`` when a study waits, or nothing is to be begun; looks at the records every so often only."""
 
-    studies_wait: Callable[[], bool]
+    must_wait: Callable[[], bool]
     looked_at: float = field(default=0.0)
 
     def __call__(self) -> None:
@@ -165,7 +165,7 @@ class _Attention:
         if now - self.looked_at < LOOK_SECONDS:
             return
         self.looked_at = now
-        if self.studies_wait():
+        if self.must_wait():
             raise GaveWay
 
 

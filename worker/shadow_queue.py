@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from worker import model_choice
 from worker.model_choice import Actor, Chosen
+from worker.operation import BEGINS, mode_of
 from worker.records import ModelRole, Run, ShadowRun, ShadowState, Study, insert_once
 from worker.states import StudyState
 
@@ -32,10 +33,13 @@ class Claim:
     attempt: int
 
 
-def studies_wait(session: Session, now: datetime) -> bool:
-    """Whether a study could be analyzed at this moment."""
+def must_wait(session: Session, now: datetime) -> bool:
+    """Whether a study could be analyzed at this moment, or nothing is to be begun at all (pause, drain)."""
+    if StudyState.QUEUED not in BEGINS[mode_of(session)]:
+        return True
     ready = or_(Study.not_before.is_(None), Study.not_before <= now)
-    return bool(session.scalar(select(exists().where(Study.state == StudyState.QUEUED, ready))))
+    waiting = exists().where(Study.state == StudyState.QUEUED, Study.held_at.is_(None), ready)
+    return bool(session.scalar(select(waiting)))
 
 
 def next_run(session: Session, shadow: Chosen) -> int | None:

@@ -169,7 +169,7 @@ class Sweeps:
         now = self._clock()
         with self._database.reading() as session:
             shadow = chosen(session, ModelRole.SHADOW)
-            if shadow.sha256 is None or shadow_queue.studies_wait(session, now):
+            if shadow.sha256 is None or shadow_queue.must_wait(session, now):
                 return
         with self._database.transaction() as session:
             if shadow_queue.expire(session, shadow, now):

@@ -17,7 +17,8 @@ from model.errors import PredictorOutOfMemory
 from model.findings import Vertebra, VertebraFinding
 from tests.worker.bundles import ACTOR, Models
 from tests.worker.scripted import BoxPrediction, ReadsTheBoxes, ScriptedPacs, Workplace
-from worker import model_choice, shadow_queue, studies
+from worker import model_choice, operation, shadow_queue, studies, waiting
+from worker.console_records import Mode
 from worker.model_choice import chosen
 from worker.records import Delivery, ModelRole, ResultObject, Run, ShadowRun, ShadowState, Study, StudyEvent
 from worker.shadow_report import Share, shadow_report, write_report
@@ -131,9 +132,25 @@ def wait_in_line(place: Workplace) -> int:
     return study_id
 
 
+def test_a_shadow_begins_nothing_while_the_workers_drain_and_is_not_kept_by_a_study_on_hold(place: Workplace) -> None:
+    seen = watched(place, lambda _: ReadsTheBoxes())
+    study_id = wait_in_line(place)
+    with place.database.transaction() as session:
+        waiting.hold(session, study_id, place.clock(), "operator")
+        operation.change_mode(session, Mode.DRAINING, place.clock(), "operator")
+    assert seen.rung() == []
+    seen.compare()
+    assert seen.rows() == []
+    with place.database.transaction() as session:
+        operation.change_mode(session, Mode.RUNNING, place.clock(), "operator")
+    assert seen.rung() == [1]
+    seen.compare()
+    assert seen.rows()[0].state is S.COMPARED
+
+
 def somebody_waits(place: Workplace) -> bool:
     with place.database.reading() as session:
-        return shadow_queue.studies_wait(session, place.clock())
+        return shadow_queue.must_wait(session, place.clock())
 
 
 def more_runs(place: Workplace, *generations: int) -> None:
