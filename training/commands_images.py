@@ -74,10 +74,11 @@ def prepare(file: Path | None, print_config: bool, **given: object) -> None:  # 
     if config is None:
         return
     try:
-        prepared = prepare_images(config)
+        outcome = prepare_images(config)
     except (ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    for remark in prepared.remarks:
+    prepared = outcome.prepared
+    for remark in (*prepared.remarks, *outcome.told):
         click.echo(remark)
     counts = ", ".join(f"{len(prepared.of(split))} {split}" for split in Split)
     click.echo(f"{len(prepared.images)} images in {config.output}: {counts}")

@@ -22,7 +22,7 @@ NOT_A_DEVICE = "Research software, not a medical device: not for diagnosis."
 @click.option(
     "--overlay",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for a picture of each answer: <number>-<name>.png.",
+    help="Folder for a picture of each answer: 0001.png and so on, in the order of the images.",
 )
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 def predict_image(bundle: Path | None, as_json: bool, overlay: Path | None, images: tuple[Path, ...]) -> None:  # noqa: FBT001 -- a flag
@@ -54,7 +54,7 @@ def predict_image(bundle: Path | None, as_json: bool, overlay: Path | None, imag
         click.echo(_line(path, prediction.findings) if as_json else _text(path, prediction.findings))
         if overlay is not None:
             overlay.mkdir(parents=True, exist_ok=True)
-            (overlay / f"{number:04d}-{path.stem}.png").write_bytes(overlay_png(picture, prediction))
+            (overlay / f"{number:04d}.png").write_bytes(overlay_png(picture, prediction))
     if not as_json:
         click.echo(NOT_A_DEVICE)
     if failed:

@@ -61,11 +61,21 @@ class LabeledImage:
 
 @dataclass(frozen=True, slots=True)
 class FoundImages:
-    """The images of a folder in order of their paths, what is to be said about them, and files left out by name."""
+    """The images of a folder in order of their paths, and what is to be said about them.
+
+    ``remarks`` hold no name of a file and are kept with the prepared images; ``left_out`` names files and reasons.
+    """
 
     images: tuple[LabeledImage, ...]
     remarks: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+
+    @property
+    def example(self) -> str:
+        """How names were read, by the example of the largest group."""
+        largest, _ = Counter(image.group for image in self.images).most_common(1)[0]
+        names = [image.path.name for image in self.images if image.group == largest]
+        return f"For example {names[0]!r} and {names[-1]!r} count to the study {largest!r}."
 
     @property
     def augmented(self) -> bool:
@@ -144,11 +154,9 @@ def _check(config: ImageFolderConfig, images: list[LabeledImage]) -> None:
 def _remarks(images: list[LabeledImage], others: Counter[str]) -> Iterator[str]:
     """What is to be known of the data set, in sentences."""
     groups = Counter(image.group for image in images)
-    largest, count = groups.most_common(1)[0]
-    example = next(image.path.name for image in images if image.group == largest)
     yield (
-        f"{len(images)} images of {len(groups)} source studies, as far as names tell (the largest has {count}: "
-        f"{example!r} counts to study {largest!r})."
+        f"{len(images)} images of {len(groups)} source studies, as far as names tell; "
+        f"the largest has {max(groups.values())}."
     )
     makers = Counter(image.augmented for image in images if image.augmented)
     if makers:

@@ -15,25 +15,24 @@ def split_groups(
 ) -> dict[str, Split]:
     """The split of every group; raises ``DataSetError`` where a split would be without fractured or normal images.
 
-    Groups in ``held_out`` are the test split, beside those that its share may add.
+    Groups in ``held_out`` are the test split; the shares are of the others.
     """
     members: dict[str, list[LabeledImage]] = defaultdict(list)
     for image in images:
         members[image.group].append(image)
-    studies = [_study(group, members[group], held_out=group in held_out) for group in sorted(members)]
-    splits = assign(studies, shares, seed)
+    studies = [_study(group, members[group]) for group in sorted(members.keys() - held_out)]
+    splits = assign(studies, shares, seed) | dict.fromkeys(held_out, Split.TEST)
     wanted = [split for split in Split if shares[split] > 0 or (held_out and split is Split.TEST)]
     _check(images, splits, wanted)
     return splits
 
 
-def _study(group: str, images: Sequence[LabeledImage], *, held_out: bool) -> SplitStudy:
+def _study(group: str, images: Sequence[LabeledImage]) -> SplitStudy:
     """A group as a study: spread evenly are fractures, and of each level (a "data set") fractured and normal."""
     levels = Counter(image.level for image in images if image.level is not None)
     level = min(levels, key=lambda one: (-levels[one], one)) if levels else Vertebra.C1
     fractures = {level: any(image.fractured for image in images)}
-    fixed = Split.TEST if held_out else None
-    return SplitStudy(group, level.name, group, group, group, fractures, masked=False, fixed=fixed)
+    return SplitStudy(group, level.name, group, group, group, fractures, masked=False)
 
 
 def _check(images: Sequence[LabeledImage], chosen: Mapping[str, Split], splits: Sequence[Split]) -> None:

@@ -114,7 +114,15 @@ class _Read:
     print: Fingerprint
 
 
-def prepare_images(config: PrepareImagesConfig) -> PreparedImages:
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The prepared folder, and what only the user who prepared it is told: it names files."""
+
+    prepared: PreparedImages
+    told: tuple[str, ...]
+
+
+def prepare_images(config: PrepareImagesConfig) -> Outcome:
     """Prepare a folder of images; raises ``DataSetError`` with everything that is wrong, files by name."""
     found = find_images(config.images)
     if config.folder.resolve() in (config.output.resolve(), *config.output.resolve().parents):
@@ -131,7 +139,7 @@ def prepare_images(config: PrepareImagesConfig) -> PreparedImages:
     check_leaks(config.folder, read, [splits[one.image.group] for one in read])
     left_out = [*found.left_out, *problems]
     if left_out:
-        remarks.append(f"{len(left_out)} files were left out: {'; '.join(left_out[:MOST_NAMED])}")
+        remarks.append(f"{len(left_out)} files were left out: unlabeled, contradictory or damaged.")
     prepared = PreparedImages(
         config.output,
         config.name,
@@ -142,7 +150,7 @@ def prepare_images(config: PrepareImagesConfig) -> PreparedImages:
     )
     save_config(config, config.output)
     write_index(prepared)
-    return prepared
+    return Outcome(prepared, (found.example, *left_out[:MOST_NAMED]))
 
 
 def _read(config: PrepareImagesConfig, found: FoundImages, problems: list[str]) -> Iterator[_Read]:

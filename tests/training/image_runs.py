@@ -30,7 +30,7 @@ def tree() -> Path:
 def prepared() -> PreparedImages:
     """The tree as 32 x 32 images."""
     settings = {"rows": 32, "columns": 32, "validation": 0.25, "test": 0.25, "name": "drawn", "synthetic": True}
-    return prepare_images(PrepareImagesConfig(tree(), _folder() / "prepared", **settings))
+    return prepare_images(PrepareImagesConfig(tree(), _folder() / "prepared", **settings)).prepared
 
 
 def fit_config(output: Path, **changes) -> FitImagesConfig:

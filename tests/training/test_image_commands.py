@@ -80,7 +80,7 @@ def test_answers_as_json_with_overlays_and_a_slice_in_hu(tmp_path):
     for path in (tmp_path / "o").iterdir():
         with Image.open(path) as overlay:
             assert overlay.format == "PNG"
-    assert len(list((tmp_path / "o").iterdir())) == 2
+    assert sorted(path.name for path in (tmp_path / "o").iterdir()) == ["0001.png", "0002.png"]
 
 
 def test_a_damaged_image_is_told_and_the_others_are_answered(tmp_path):

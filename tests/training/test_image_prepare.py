@@ -1,5 +1,6 @@
 """Prepared images: whole studies in one split, pixels as in serving, nothing that leaks or is damaged."""
 
+import re
 from collections import defaultdict
 
 import numpy as np
@@ -29,7 +30,7 @@ def config(tree, output, **changes):
 
 
 def test_prepared_images_come_back_as_serving_sees_them(tree, tmp_path):
-    prepared = prepare_images(config(tree, tmp_path / "out"))
+    prepared = prepare_images(config(tree, tmp_path / "out")).prepared
     again = read_index(tmp_path / "out")
     assert again == prepared
     path = next(tree.rglob("*.jpg"))
@@ -44,10 +45,11 @@ def test_no_name_of_the_source_is_in_the_prepared_folder(tree, tmp_path):
     prepare_images(config(tree, tmp_path / "out"))
     names = " ".join(path.name for path in (tmp_path / "out" / IMAGES).iterdir())
     assert "study" not in names
+    assert not re.search(r"study\d", (tmp_path / "out" / INDEX_FILE).read_text())
 
 
 def test_a_study_is_in_one_split_and_every_split_has_both_classes(tree, tmp_path):
-    prepared = prepare_images(config(tree, tmp_path / "out"))
+    prepared = prepare_images(config(tree, tmp_path / "out")).prepared
     splits = defaultdict(set)
     for image in prepared.images:
         splits[image.group].add(image.split)
@@ -59,22 +61,23 @@ def test_a_study_is_in_one_split_and_every_split_has_both_classes(tree, tmp_path
 
 def test_the_split_follows_its_seed(tree, tmp_path):
     def chosen(seed, name):
-        return {one.name: one.split for one in prepare_images(config(tree, tmp_path / name, seed=seed)).images}
+        return {one.name: one.split for one in prepare_images(config(tree, tmp_path / name, seed=seed)).prepared.images}
 
     assert chosen(1, "a") == chosen(1, "b")
     assert chosen(1, "a") != chosen(2, "c")
 
 
 def test_studies_can_be_the_test_split_by_name(tree, tmp_path):
-    prepared = prepare_images(config(tree, tmp_path / "out", test_studies=r"study(1|8|15|22)_"))
+    prepared = prepare_images(config(tree, tmp_path / "out", test_studies=r"study(1|8|15|22)_")).prepared
     assert len(prepared.of(Split.TEST)) == 8
+    assert len(prepared.of(Split.VALIDATION)) == pytest.approx(0.25 * 76, abs=9)
     assert len(prepared.images) == 84
 
 
 def test_augmented_copies_stay_with_their_original_and_are_not_measured_on(tree, tmp_path):
     for path in list(tree.rglob("*_000.jpg")):
         Image.open(path).transpose(Image.Transpose.ROTATE_90).save(path.with_name(f"{path.stem}_rot90.jpg"))
-    prepared = prepare_images(config(tree, tmp_path / "out"))
+    prepared = prepare_images(config(tree, tmp_path / "out")).prepared
     copies = [image for image in prepared.images if image.copy]
     assert copies
     assert {image.split for image in copies} == {Split.TRAIN}
@@ -90,7 +93,7 @@ def test_the_same_picture_in_two_splits_ends_the_run_or_joins_the_studies(tree, 
         prepare_images(config(tree, tmp_path / "out"))
     assert "study0_001.png" in str(error.value)
     assert not (tmp_path / "out" / INDEX_FILE).exists()
-    prepared = prepare_images(config(tree, tmp_path / "out", join_near_duplicates=True))
+    prepared = prepare_images(config(tree, tmp_path / "out", join_near_duplicates=True)).prepared
     assert "30 source studies were joined" in " ".join(prepared.remarks)
 
 
@@ -102,9 +105,10 @@ def test_damaged_and_empty_images_are_named_or_left_out(tree, tmp_path):
         prepare_images(config(tree, tmp_path / "out"))
     assert f"{damaged}: the image is damaged" in str(error.value)
     assert f"{empty}: the image shows nothing" in str(error.value)
-    prepared = prepare_images(config(tree, tmp_path / "out", unusable=Unusable.SKIP))
-    assert len(prepared.images) == 84
-    assert "2 files were left out" in prepared.remarks[-1]
+    outcome = prepare_images(config(tree, tmp_path / "out", unusable=Unusable.SKIP))
+    assert len(outcome.prepared.images) == 84
+    assert "2 files were left out" in outcome.prepared.remarks[-1]
+    assert str(damaged) in " ".join(outcome.told)
 
 
 def test_too_few_studies_are_said(tmp_path):
@@ -122,7 +126,7 @@ def test_an_output_inside_the_images_is_refused(tree):
 def test_a_folder_that_is_none_or_damaged_is_refused(tree, tmp_path):
     with pytest.raises(DataSetError, match="images prepare"):
         read_index(tmp_path)
-    prepared = prepare_images(config(tree, tmp_path / "out"))
+    prepared = prepare_images(config(tree, tmp_path / "out")).prepared
     image_file(tmp_path / "out", prepared.images[0].name).write_bytes(b"")
     with pytest.raises(DataSetError, match="prepare the folder again"):
         prepared.pixels(prepared.images)
