@@ -21,7 +21,7 @@ from dicom_node.result_context import ResultObject as BuiltResult
 from dicom_node.selection import SeriesVerdict
 from model.errors import BundleError, ModelError, PredictorOutOfMemory
 from model.findings import VertebraFinding
-from worker import studies, versions
+from worker import queue_order, studies, versions
 from worker.database import Database
 from worker.devices import product_version
 from worker.failures import Backoff, Failure, FailureCode
@@ -41,6 +41,9 @@ SCRATCH_PREFIX = "analysis-"
 SCRATCH_SECONDS = 2 * 3600.0
 """No analysis lives so long; a scratch folder that is older belongs to nobody."""
 
+_CANDIDATES = 16
+"""Studies at the head of the queue that a worker tries to take: others may be quicker."""
+
 
 @dataclass(frozen=True, slots=True)
 class StudyAnalyzer:
@@ -57,30 +60,41 @@ class StudyAnalyzer:
     clock: Clock
 
     def analyze(self, study_id: int, generation: int) -> None:
-        """Analyze the study if it still waits in this generation; does nothing otherwise (a message is only a hint)."""
-        lease = self._claim(study_id, generation)
+        """Analyze the study that comes first of all that wait; does nothing where none does.
+
+        The message is only a hint that some study waits, and may be older than the order of the rows.
+        """
+        lease = self._claim()
         if lease is None:
             logger.info("nothing to analyze: the study is elsewhere", extra={"study_id": study_id})
             return
+        if (lease.study_id, lease.generation) != (study_id, generation):
+            logger.info("another study comes first", extra={"study_id": lease.study_id})
         try:
             with KeptLease(self.database, lease, self.clock, self.settings.lease_seconds) as kept:
                 self._analyze(kept)
         except StaleStudy:
-            logger.info("the study changed under the analysis, its work is dropped", extra={"study_id": study_id})
+            logger.info("the study changed under the analysis, its work is dropped", extra={"study_id": lease.study_id})
             return
         except Exception as error:  # the boundary of one study: nothing that a study does may end the worker
-            logger.exception("the analysis crashed", extra={"study_id": study_id})
+            logger.exception("the analysis crashed", extra={"study_id": lease.study_id})
             self._crashed(lease, type(error).__name__)
             return
         self._ring(lease)
 
-    def _claim(self, study_id: int, generation: int) -> Lease | None:
-        try:
-            with self.database.transaction() as session:
-                position = Position(study_id, StudyState.QUEUED, generation)
-                return studies.claim(session, position, self.clock(), self.settings.lease_seconds)
-        except StaleStudy:
-            return None
+    def _claim(self) -> Lease | None:
+        """The lease of the first study of the queue that no other worker takes before."""
+        now = self.clock()
+        with self.database.reading() as session:
+            waiting = queue_order.due(session, StudyState.QUEUED, now, _CANDIDATES)
+        for row in waiting:
+            position = Position(row.id, row.state, row.generation)
+            try:
+                with self.database.transaction() as session:
+                    return studies.claim(session, position, now, self.settings.lease_seconds)
+            except StaleStudy:
+                continue
+        return None
 
     def _analyze(self, kept: KeptLease) -> None:
         with self.database.reading() as session:

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import click
 
-from worker import cli_models, cli_reviews, cli_studies
+from worker import cli_models, cli_reviews, cli_rules, cli_studies
 from worker.command_line import NOTICE, echo_findings, environment, explain_errors, read_settings, with_options
 from worker.settings import Settings, SettingsError
 
@@ -152,12 +152,14 @@ def run_celery(role: str, concurrency: int, variables: Mapping[str, str], queues
 
 
 def read_settings_of(variables: Mapping[str, str]) -> Settings:
-    """Check settings and destinations before another program is started with them."""
+    """Check settings, destinations and rules before another program is started with them."""
     from worker.destination_file import read_destinations  # noqa: PLC0415
+    from worker.rule_file import read_rules  # noqa: PLC0415
 
     try:
         settings = Settings.from_environment(variables)
         read_destinations(settings)
+        read_rules(settings)
     except SettingsError as error:
         raise click.ClickException(str(error)) from error
     return settings
@@ -172,6 +174,7 @@ for command in (
     cli_studies.retry,
     cli_studies.retract,
     cli_reviews.reviews,
+    cli_rules.rules,
     cli_models.model,
 ):
     main.add_command(command)

@@ -18,6 +18,8 @@ class FailureCode(StrEnum):
     ENHANCED_UNSUPPORTED = "ENHANCED_UNSUPPORTED"
     READING_ABORTED = "READING_ABORTED"
     PEER = "PEER"
+    # of the rules
+    EXCLUDED_BY_RULE = "EXCLUDED_BY_RULE"
     # of the analysis
     BUNDLE = "BUNDLE"
     MODEL_UNAVAILABLE = "MODEL_UNAVAILABLE"
@@ -93,6 +95,11 @@ EXPLANATIONS: Mapping[FailureCode, Explanation] = {
     FailureCode.PEER: Explanation(
         "The PACS could not be reached or did not accept the association.",
         "Run `cspine doctor`; check the destination's address, AE titles and that the PACS knows this node.",
+    ),
+    FailureCode.EXCLUDED_BY_RULE: Explanation(
+        "A rule of this site says that the study is not analyzed; the reason names the rule and its line.",
+        "Nothing to do if that is right; else `cspine rules test UID` shows why it was met: correct it and start the "
+        "clerk again. `cspine retry UID` analyzes this study whatever the rules say.",
     ),
     FailureCode.BUNDLE: Explanation(
         "The model bundle is missing, changed or does not fit this version.",

@@ -29,6 +29,7 @@ class Cause(StrEnum):
     LATE_INSTANCE = "LATE_INSTANCE"
     REVISED_INSTANCE = "REVISED_INSTANCE"
     COMPLETED = "COMPLETED"
+    EXCLUDED = "EXCLUDED"
     CLAIMED = "CLAIMED"
     LEASE_EXPIRED = "LEASE_EXPIRED"
     CRASHED = "CRASHED"
@@ -74,8 +75,9 @@ TRANSITIONS: Mapping[tuple[StudyState, Cause], StudyState] = MappingProxyType(
         (_S.WITHDRAWN, _C.REVISED_INSTANCE): _S.RECEIVING,
         (_S.SKIPPED, _C.REVISED_INSTANCE): _S.RECEIVING,
         (_S.FAILED, _C.REVISED_INSTANCE): _S.RECEIVING,
-        # Waiting for the analysis.
+        # Complete: waiting for the analysis, unless a rule of the site says that there is to be none.
         (_S.RECEIVING, _C.COMPLETED): _S.QUEUED,
+        (_S.RECEIVING, _C.EXCLUDED): _S.SKIPPED,
         (_S.QUEUED, _C.CLAIMED): _S.ANALYZING,
         # The analysis ends: without a verdict ...
         (_S.ANALYZING, _C.LEASE_EXPIRED): _S.QUEUED,

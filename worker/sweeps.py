@@ -5,7 +5,7 @@ that another one is looking at are passed over.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,11 +13,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.orm import Session
 
-from worker import shadow_queue, studies
+from worker import queue_order, shadow_queue, studies, triage
 from worker.database import Database
 from worker.failures import Failure, FailureCode
 from worker.model_choice import chosen
-from worker.operation import BEGINS, mode_of
 from worker.ports import Bell, BellUnavailable, Clock
 from worker.records import (
     RETRACTION,
@@ -30,6 +29,8 @@ from worker.records import (
     Run,
     Study,
 )
+from worker.rule_file import read_rules
+from worker.rules import Decision
 from worker.settings import Settings
 from worker.states import ENDS, SERVED, Cause, StudyState
 from worker.studies import Move, Position
@@ -59,13 +60,17 @@ class SweepReport:
 
 
 class Sweeps:
-    """All sweeps, over one database; SQLAlchemyError when that cannot be reached, and the next run makes up for it."""
+    """All sweeps, over one database; SQLAlchemyError when that cannot be reached, and the next run makes up for it.
+
+    Raises ``SettingsError`` when the rules of the site are wrong.
+    """
 
     def __init__(self, database: Database, settings: Settings, bell: Bell, clock: Clock) -> None:
         self._database = database
         self._settings = settings
         self._bell = bell
         self._clock = clock
+        self._rules = read_rules(settings)
         self._shadow_rung: tuple[int, datetime] | None = None
 
     def run(self) -> SweepReport:
@@ -85,18 +90,33 @@ class Sweeps:
         return report
 
     def complete_quiet(self) -> int:
-        """RECEIVING to QUEUED where nothing came for the quiet period, or where receiving lasts for too long."""
+        """RECEIVING to QUEUED where nothing came for the quiet period, or where receiving lasts for too long.
+
+        Where a rule says so, to SKIPPED; headers are read for that before any row is locked.
+        """
         now = self._clock()
         quiet = Study.last_received_at <= now - timedelta(seconds=self._settings.quiet_seconds)
         endless = Study.receiving_since <= now - timedelta(seconds=self._settings.max_receiving_seconds)
+        complete = and_(Study.state == StudyState.RECEIVING, or_(quiet, endless))
+        decisions = self._decide(complete)
         with self._database.transaction() as session:
-            rows = _lock(session, and_(Study.state == StudyState.RECEIVING, or_(quiet, endless)))
+            rows = [row for row in _lock(session, complete) if self._rules is None or row.id in decisions]
             for row in rows:
                 silent_seconds = (now - row.last_received_at).total_seconds()
                 by = "quiet" if silent_seconds >= self._settings.quiet_seconds else "max age"
                 detail = f"nothing received for {silent_seconds:.0f} s" if by == "quiet" else "received for too long"
-                studies.transition(session, _position(row), Move(Cause.COMPLETED, now, detail, completed_by=by))
+                move = Move(Cause.COMPLETED, now, detail, completed_by=by)
+                triage.complete(session, _position(row), move, decisions.get(row.id))
         return len(rows)
+
+    def _decide(self, complete: ColumnElement[bool]) -> Mapping[int, Decision]:
+        """What the rules decide on each of these studies; nothing where there are none."""
+        if self._rules is None:
+            return {}
+        with self._database.reading() as session:
+            ids = session.scalars(select(Study.id).where(complete).order_by(Study.id).limit(_LIMIT)).all()
+            found = triage.spooled(session, ids, self._settings.spool_dir)
+        return {study_id: self._rules.decide(triage.read_facts(study)) for study_id, study in found.items()}
 
     def expire_leases(self) -> tuple[int, int]:
         """Take studies back from workers that went silent; returns (waiting again, set aside as POISON)."""
@@ -191,24 +211,8 @@ class Sweeps:
         """The studies at the head of the queue that were not rung for lately."""
         now = self._clock()
         lately = now - timedelta(seconds=self._settings.ring_again_seconds)
-        paused = or_(Study.not_before.is_(None), Study.not_before <= now)
-        if state is StudyState.DELIVERED:  # without a pause there is nothing to confirm
-            paused = Study.not_before <= now
-        ready = (
-            select(Study.id, Study.state, Study.generation, Study.lease_token, Study.dispatched_at)
-            .where(
-                Study.state == state,
-                Study.lease_token.is_(None),
-                Study.held_at.is_(None),
-                paused,
-            )
-            .order_by(Study.priority.desc(), Study.created_at, Study.id)
-            .limit(_WINDOW)
-        )
         with self._database.reading() as session:
-            if state not in BEGINS[mode_of(session)]:
-                return []
-            rows = session.execute(ready).all()
+            rows = queue_order.due(session, state, now, _WINDOW)
         return [_position(row) for row in rows if row.dispatched_at is None or row.dispatched_at <= lately]
 
     def _mark(self, position: Position) -> None:

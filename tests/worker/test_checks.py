@@ -73,6 +73,18 @@ def test_each_destination_of_the_file_is_checked_under_its_name(tmp_path: Path, 
     assert "destination 1 (archive): reconcile" in broken.finding
 
 
+def test_the_rules_are_checked_where_there_are_any(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text('[[rule]]\nname = "all"\naction = "analyze"\n')
+    settings = Settings(data_dir=tmp_path, rules_file=path)
+    assert by_name(settings)["rules"].finding == "rules.toml: 1 rules, no mistake found"
+    path.write_text('[[rule]]\nname = "all"\n')
+    broken = by_name(settings)["rules"]
+    assert not broken.passed
+    assert "rule 'all' (line 1): action" in broken.as_line()
+    assert "rules" not in by_name(Settings(data_dir=tmp_path))
+
+
 def test_a_misspelled_variable_is_named(tmp_path: Path) -> None:
     check = by_name(Settings(data_dir=tmp_path), {"CSPINE_DESTINATON": "PACS@pacs:104"})["settings"]
     assert not check.passed

@@ -24,6 +24,7 @@ COMMANDS = (
     "retract",
     "retry",
     "reviews",
+    "rules",
     "send",
     "studies",
     "study",

@@ -14,6 +14,7 @@ def test_the_table_allows_exactly_the_documented_pairs_of_states():
     back = {(state.value, "RECEIVING") for state in StudyState if state is not S.RECEIVING}
     assert pairs == back | {
         ("RECEIVING", "QUEUED"),
+        ("RECEIVING", "SKIPPED"),
         ("QUEUED", "ANALYZING"),
         ("ANALYZING", "QUEUED"),
         ("ANALYZING", "SENDING"),
