@@ -1,6 +1,5 @@
 """``python -m training images ...``: the source paper's way, from a folder of pictures to an image bundle."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -134,28 +133,26 @@ def export(file: Path | None, print_config: bool, **given: object) -> None:  # n
 
 
 @images.command()
+@configured
 @click.option("--bundle", type=FOLDER, help="Image bundle to measure; the embedded one by default.")
-@click.option("--prepared", type=FOLDER, required=True, help="Folder of `images prepare`.")
+@click.option("--prepared", type=FOLDER, help="Folder of `images prepare`.")
 @click.option("--json", "figures", type=ANY, help="Write every figure here.")
-@click.option("--into-bundle", is_flag=True, help="Record the figures in the bundle's metadata.")
-def evaluate(bundle: Path | None, prepared: Path, figures: Path | None, into_bundle: bool) -> None:  # noqa: FBT001 -- a flag
+@click.option("--into-bundle", is_flag=True, default=None, help="Record the figures in the bundle's metadata.")
+def evaluate(file: Path | None, print_config: bool, **given: object) -> None:  # noqa: FBT001 -- click's flag
     """Measure an image bundle on the test split of a prepared folder and print the tables."""
-    from model.errors import ModelError  # noqa: PLC0415 -- slow to import
-    from model.image_bundle import load_image_bundle  # noqa: PLC0415 -- as above
-    from training.evaluate_images import evaluate_images, report_text  # noqa: PLC0415 -- as above
-    from training.export_images import record_evaluation  # noqa: PLC0415 -- as above
-    from training.prepared_images import read_index  # noqa: PLC0415 -- as above
+    from training.image_evaluate_config import EvaluateImagesConfig  # noqa: PLC0415 -- slow to import
+
+    config = _settings(EvaluateImagesConfig, file, print_config, given)
+    if config is None:
+        return
+    from model.errors import ModelError  # noqa: PLC0415 -- as above
+    from training.evaluate_images import run_evaluation  # noqa: PLC0415 -- Keras takes seconds to import
 
     try:
-        loaded = load_image_bundle(bundle)
-        found = evaluate_images(loaded, read_index(prepared))
-    except (ModelError, ValueError) as error:
+        text = run_evaluation(config)
+    except (ModelError, ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(report_text(found, loaded))
-    if figures is not None:
-        figures.write_text(json.dumps(found.as_json(), indent=2) + "\n", encoding="utf-8")
-    if into_bundle:
-        record_evaluation(loaded, found.as_json())
+    click.echo(text)
 
 
 @images.command()

@@ -1,5 +1,6 @@
 """Measure an image bundle on the test split: levels and fractures; intervals resample whole source studies."""
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,17 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.findings import Vertebra
-from model.image_bundle import ImageBundle
+from model.image_bundle import ImageBundle, load_image_bundle
 from model.image_findings import ImageLimitation
 from model.image_predictor import load_image_network, sorted_levels
 from model.image_preprocess import network_input
 from model.postprocess import probability
 from training.bootstrap import Estimate
 from training.calibration import calibration
-from training.export_images import answers_of
+from training.config import config_text
+from training.export_images import answers_of, record_evaluation
 from training.figures import FractureStatistics, Share, fracture_statistics, share
+from training.image_evaluate_config import EvaluateImagesConfig
 from training.prepared import Split
-from training.prepared_images import PreparedImage, PreparedImages
+from training.prepared_images import PreparedImage, PreparedImages, read_index
 from training.studies import DataSetError
 from training.tables import estimate_text, markdown_table, share_text
 
@@ -74,6 +77,19 @@ class ImageEvaluation:
             "warned": self.warned,
             "milliseconds": round(self.milliseconds, 1),
         }
+
+
+def run_evaluation(config: EvaluateImagesConfig) -> str:
+    """Measure as the settings say; returns the figures as Markdown."""
+    bundle = load_image_bundle(config.bundle)
+    found = evaluate_images(bundle, read_index(config.prepared))
+    text = report_text(found, bundle)
+    if config.figures is not None:
+        config.figures.write_text(json.dumps(found.as_json(), indent=2) + "\n", encoding="utf-8")
+        config.figures.with_suffix(".toml").write_text(config_text(config), encoding="utf-8")
+    if config.into_bundle:
+        record_evaluation(bundle, found.as_json())
+    return text
 
 
 def evaluate_images(bundle: ImageBundle, prepared: PreparedImages) -> ImageEvaluation:

@@ -102,13 +102,13 @@ def test_what_is_wrong_is_a_sentence(tmp_path):
     assert "encoder-decoder" in said
 
 
-@pytest.mark.parametrize("command", ["synthetic", "prepare", "fit", "export", "compare", "features"])
+@pytest.mark.parametrize("command", ["synthetic", "prepare", "fit", "export", "evaluate", "compare", "features"])
 def test_settings_are_printed_with_explanations_and_can_be_read_again(command, tmp_path):
     text = ran("images", command, "--print-config")
     assert text.count("#") >= 4
     path = tmp_path / "settings.toml"
     path.write_text(text)
-    assert "output" in ran("images", command, "--config", path, "--print-config")
+    assert "Folder" in ran("images", command, "--config", path, "--print-config")
 
 
 def test_help_needs_no_heavy_import():
