@@ -43,9 +43,13 @@ def must_wait(session: Session, now: datetime) -> bool:
 
 
 def next_run(session: Session, shadow: Chosen) -> int | None:
-    """The oldest run that waits for the shadow; None while another one is looked at."""
+    """The oldest run that waits for the shadow; None while another one is looked at.
+
+    Runs from before the oldest row that is kept had their turn.
+    """
     if shadow.sha256 is None or session.scalar(select(exists().where(ShadowRun.state == ShadowState.RUNNING))):
         return None
+    oldest = select(func.min(ShadowRun.run_id)).where(ShadowRun.bundle_sha256 == shadow.sha256).scalar_subquery()
     mine = and_(ShadowRun.run_id == Run.id, ShadowRun.bundle_sha256 == shadow.sha256)
     query = (
         select(Run.id)
@@ -54,6 +58,7 @@ def next_run(session: Session, shadow: Chosen) -> int | None:
             Run.created_at >= shadow.since,
             Run.withdrawn_at.is_(None),
             Run.bundle_sha256 != shadow.sha256,
+            Run.id >= func.coalesce(oldest, 0),
             ~exists().where(mine, ShadowRun.state != ShadowState.WAITING),
         )
         .order_by(Run.id)

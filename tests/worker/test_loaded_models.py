@@ -16,6 +16,7 @@ from worker.model_store import ModelStore
 from worker.records import ModelRole, Run, Study
 from worker.states import Cause, StudyState
 from worker.studies import Move
+from worker.sweeps import Sweeps
 
 
 def analyze(place: Workplace, models: Models) -> None:
@@ -53,6 +54,27 @@ def test_the_next_study_after_a_promotion_and_a_rollback_names_the_model_that_ma
     manifest = place.view().manifest
     assert manifest is not None
     assert manifest["bundle"] == {"name": built_in.name, "sha256": built_in.sha256}
+
+
+def test_a_study_that_is_analyzed_again_by_another_model_gets_new_results_and_others_keep_theirs(
+    place: Workplace,
+) -> None:
+    models = Models(place)
+    analyze(place, models)
+    first = {result.sop_instance_uid for result in place.view().results}
+    models.promote(models.install("second"))
+    Sweeps(place.database, place.settings, place.bell, place.clock).run()
+    assert {result.sop_instance_uid for result in place.view().results} == first
+    assert len(runs(place)) == 1
+    again(place)
+    analyze(place, models)
+    second = {result.sop_instance_uid for result in place.view().results}
+    assert len(second) == len(first) == 4
+    assert not first & second
+    models.promote(None)
+    again(place)
+    analyze(place, models)
+    assert {result.sop_instance_uid for result in place.view().results} == first
 
 
 def test_a_model_is_loaded_once_however_many_studies_come(place: Workplace) -> None:

@@ -15,7 +15,7 @@ from tests.worker.bundles import describe, section, write_bundle
 from tests.worker.scripted import workplace
 from worker.checks import check_models
 from worker.cli import main
-from worker.serving_bundle import choices
+from worker.serving_bundle import bundle_called, choices
 from worker.settings import Settings
 
 
@@ -81,10 +81,12 @@ def test_install_promote_roll_back_and_remove_are_one_command_each(site: Site, t
     assert "serves from the next study on" in done.output
     assert site.roles() == {load_bundle().version: "previous", "second": "serving"}
     assert site.serving() == second
+    settings = Settings(data_dir=site.data)
+    assert bundle_called(settings, None).sha256 == second
+    assert bundle_called(settings, "built-in").sha256 == load_bundle().sha256
     kept = site.model("remove", second[:8])
     assert kept.exit_code == 1
     assert "it is kept" in kept.output
-    settings = Settings(data_dir=site.data)
     (check,) = check_models(settings)
     assert check.passed
     assert second[:12] in check.finding

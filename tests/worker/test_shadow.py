@@ -377,3 +377,4 @@ def test_only_the_newest_comparisons_are_kept_with_their_pictures(place: Workpla
     with place.database.reading() as session:
         assert session.scalar(select(func.count()).select_from(ShadowRun)) == 10
     assert sorted(int(path.stem) for path in pictures.iterdir()) == list(range(3, 13))
+    assert seen.rung() == []
