@@ -3,20 +3,21 @@
 Everything is checked when a process starts; each error names its key. ``deploy/destinations.example.toml`` shows all.
 """
 
-import difflib
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 from dicom_node.node import Peer
 from dicom_node.profiles import PROFILES, Profile, Switch, profile_of
 from dicom_node.tls import TlsFiles, UnusableTlsFiles, client_context
+from worker import toml_table
 from worker.destinations import CommitmentMode, Destination
 from worker.settings import Settings, SettingsError
+from worker.toml_table import TomlTable
 
 MAX_DESTINATIONS = 16
 """Destinations are served one after the other within the time limit of one task."""
@@ -24,8 +25,6 @@ MAX_DESTINATIONS = 16
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _WAIT_SECONDS = {CommitmentMode.STORAGE_COMMITMENT: 3600.0, CommitmentMode.QUERY: 60.0, CommitmentMode.NONE: 0.0}
-
-T = TypeVar("T")
 
 
 def read_destinations(settings: Settings) -> tuple[Destination, ...]:
@@ -51,7 +50,7 @@ def parse_destinations(path: Path) -> tuple[Destination, ...]:
     if not isinstance(tables, list) or not 1 <= len(tables) <= MAX_DESTINATIONS:
         problems.append(f"{path.name}: expected 1 to {MAX_DESTINATIONS} tables [[destination]]")
         tables = []
-    readers = [_Table(table, path, number) for number, table in enumerate(tables, 1)]
+    readers = [_DestinationTable(table, path, number) for number, table in enumerate(tables, 1)]
     destinations = [reader.destination() for reader in readers]
     problems += [problem for reader in readers for problem in reader.problems]
     problems += [f"{path.name}: {problem}" for problem in _repeated(destinations)]
@@ -74,81 +73,61 @@ def _repeated(destinations: Sequence[Destination]) -> list[str]:
     return problems
 
 
-class _Table:
-    """One ``[[destination]]``: its values are taken one by one; what is wrong is collected under the key's name."""
+class _DestinationTable(TomlTable):
+    """One ``[[destination]]``."""
 
     def __init__(self, table: Any, path: Path, number: int) -> None:
-        self._values: dict[str, Any] = dict(table) if isinstance(table, dict) else {}
+        name = table.get("name") if isinstance(table, dict) else None
+        super().__init__(table, f"{path.name}: destination {number}" + (f" ({name})" if isinstance(name, str) else ""))
         self._folder = path.absolute().parent
-        name = self._values.get("name")
-        self._label = f"{path.name}: destination {number}" + (f" ({name})" if isinstance(name, str) else "")
-        self.problems: list[str] = []
 
     def destination(self) -> Destination:
         """What the table says; to be used only when no problem was found."""
-        mode = self._take("commitment", _commitment_mode, CommitmentMode.NONE)
+        mode = self.take("commitment", _commitment_mode, CommitmentMode.NONE)
         destination = Destination(
-            name=self._take("name", _name, ""),
-            peer=self._take("peer", _peer, None),
-            url=self._take("url", _url, None),
+            name=self.take("name", _name, ""),
+            peer=self.take("peer", _peer, None),
+            url=self.take("url", _url, None),
             profile=self._profile(),
             tls=self._tls(),
-            token_file=self._take("token_file", partial(_file, self._folder), None),
+            token_file=self.take("token_file", partial(_file, self._folder), None),
             commitment=mode,
-            commitment_wait_seconds=self._take("commitment_wait_seconds", _seconds, _WAIT_SECONDS[mode]),
-            reconcile=self._take("reconcile", _flag, False),
-            automatic=self._take("automatic", _flag, True),
+            commitment_wait_seconds=self.take("commitment_wait_seconds", _seconds, _WAIT_SECONDS[mode]),
+            reconcile=self.take("reconcile", _flag, False),
+            automatic=self.take("automatic", _flag, True),
         )
         self._check(destination)
-        for key in self._values:
-            near = difflib.get_close_matches(key, _KEYS, n=1, cutoff=0.6)
-            self._wrong(key, "is not a key" + (f": did you mean {near[0]}?" if near else f": {', '.join(_KEYS)} are"))
+        self.refuse_others(_KEYS)
         return destination
 
-    def _take(self, key: str, parse: Callable[[Any], T], default: T) -> T:
-        value = self._values.pop(key, None)
-        if value is None:
-            return default
-        try:
-            return parse(value)
-        except (TypeError, ValueError) as error:
-            self._wrong(key, str(error))
-            return default
-
-    def _wrong(self, key: str, what: str) -> None:
-        self.problems.append(f"{self._label}: {key}: {what}")
-
     def _profile(self) -> Profile:
-        name = self._take("profile", _text, "default")
+        name = self.take("profile", toml_table.text, "default")
         none: tuple[str, ...] = ()
-        switches = self._take("switches", _texts, none)
+        switches = self.take("switches", partial(toml_table.texts, example='["pdf", "ko"]'), none)
         for key, chosen in (("profile", none), ("switches", switches)):
             try:
                 profile = profile_of(name, chosen)
             except ValueError as error:
-                self._wrong(key, str(error))
+                self.wrong(key, str(error))
                 return PROFILES["default"]
         return profile
 
     def _tls(self) -> TlsFiles | None:
-        table = self._values.pop("tls", None)
+        table = self.take("tls", _tls_table, None)
         if table is None:
-            return None
-        if not isinstance(table, dict):
-            self._wrong("tls", "expected a table with trusted, certificate and key")
             return None
         problems = len(self.problems)
         files: dict[str, Path] = {}
         for key, value in table.items():
             if key not in {"trusted", "certificate", "key"}:
-                self._wrong(f"tls.{key}", "is not a key: trusted, certificate and key are")
+                self.wrong(f"tls.{key}", "is not a key: trusted, certificate and key are")
                 continue
             try:
                 files[key] = _file(self._folder, value)
             except ValueError as error:
-                self._wrong(f"tls.{key}", str(error))
+                self.wrong(f"tls.{key}", str(error))
         if ("certificate" in table) != ("key" in table):
-            self._wrong("tls.certificate", "give certificate and key together, or neither")
+            self.wrong("tls.certificate", "give certificate and key together, or neither")
         return self._usable(files) if len(self.problems) == problems else None
 
     def _usable(self, files: Mapping[str, Path]) -> TlsFiles | None:
@@ -157,29 +136,29 @@ class _Table:
         try:
             client_context(chosen)
         except UnusableTlsFiles as error:
-            self._wrong("tls", str(error))
+            self.wrong("tls", str(error))
         return chosen
 
     def _check(self, destination: Destination) -> None:
         """What must fit together."""
         if not destination.name and not any(": name: " in problem for problem in self.problems):
-            self._wrong("name", "give the destination a name")
+            self.wrong("name", "give the destination a name")
         addressed = any(f": {key}: " in problem for problem in self.problems for key in ("peer", "url"))
         if (destination.peer is None) == (destination.url is None) and not addressed:
-            self._wrong("peer", "give either peer (AET@HOST:PORT) or url (a DICOMweb service)")
+            self.wrong("peer", "give either peer (AET@HOST:PORT) or url (a DICOMweb service)")
         if destination.url is None:
             if destination.token_file is not None:
-                self._wrong("token_file", "only a DICOMweb destination (url) takes a token")
+                self.wrong("token_file", "only a DICOMweb destination (url) takes a token")
             return
         parts = urlsplit(destination.url)
         if destination.commitment is CommitmentMode.STORAGE_COMMITMENT:
-            self._wrong("commitment", "storage-commitment needs a peer, a DICOMweb destination can have query")
+            self.wrong("commitment", "storage-commitment needs a peer, a DICOMweb destination can have query")
         if destination.profile.deflated:
-            self._wrong("switches", f"{Switch.DEFLATED} is negotiated with a peer, a DICOMweb destination has none")
+            self.wrong("switches", f"{Switch.DEFLATED} is negotiated with a peer, a DICOMweb destination has none")
         if parts.scheme == "http" and destination.tls is not None:
-            self._wrong("tls", "needs a url that begins with https:")
+            self.wrong("tls", "needs a url that begins with https:")
         if parts.scheme == "http" and destination.token_file is not None and parts.hostname not in _LOOPBACK:
-            self._wrong("token_file", "a token is sent over https: alone")
+            self.wrong("token_file", "a token is sent over https: alone")
 
 
 _KEYS: Sequence[str] = (
@@ -197,32 +176,20 @@ _KEYS: Sequence[str] = (
 )
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError("expected a text in quotes")
-    return value.strip()
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise TypeError('expected a list such as ["pdf", "ko"]')
-    return tuple(_text(item) for item in value)
-
-
 def _name(value: Any) -> str:
-    text = _text(value)
+    text = toml_table.text(value)
     if _NAME.fullmatch(text) is None:
         raise ValueError("expected 1 to 63 letters, digits, dots, underscores and hyphens")
     return text
 
 
 def _peer(value: Any) -> Peer:
-    return Peer.parse(_text(value))
+    return Peer.parse(toml_table.text(value))
 
 
 def _url(value: Any) -> str:
     """The base URL without a slash at its end; a URL that holds a password is refused without being repeated."""
-    text = _text(value).rstrip("/")
+    text = toml_table.text(value).rstrip("/")
     try:
         parts = urlsplit(text)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -236,7 +203,7 @@ def _url(value: Any) -> str:
 
 
 def _file(folder: Path, value: Any) -> Path:
-    path = folder / _text(value)
+    path = folder / toml_table.text(value)
     try:
         with path.open("rb") as file:
             content = bool(file.read(1))
@@ -245,6 +212,12 @@ def _file(folder: Path, value: Any) -> Path:
     if not content:
         raise ValueError(f"{path} is empty")
     return path
+
+
+def _tls_table(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError("expected a table with trusted, certificate and key")
+    return value
 
 
 def _seconds(value: Any) -> float:
@@ -261,6 +234,6 @@ def _flag(value: Any) -> bool:
 
 def _commitment_mode(value: Any) -> CommitmentMode:
     try:
-        return CommitmentMode(_text(value))
+        return CommitmentMode(toml_table.text(value))
     except ValueError:
         raise ValueError(f"expected one of {', '.join(CommitmentMode)}") from None

@@ -4,11 +4,12 @@ import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset
 
 from dicom_node.encoded_data_set import EncodedDataSet
+from dicom_node.errors import InvalidInstance
 from dicom_node.instance_file import read_instance
 from dicom_node.series_facts import FACT_TAGS, SeriesFacts, facts_of
 from tests.dicom_node.small_series import SPACING_MM, small_hu
@@ -98,3 +99,39 @@ def test_bytes_of_strangers_become_printable_texts_of_limited_length(charset, ra
     facts = of(charset=(b"CS", charset.encode()), description=(b"LO", raw), age=(b"AS", raw), codes=(b"SQ", raw))
     assert len(facts.series_description) <= 64
     assert facts.series_description == "" or facts.series_description.isprintable()
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A file with everything that is looked at."""
+    (header,) = make_series(small_hu((1, 8, 8)), SPACING_MM)
+    header.SeriesDescription, header.ProcedureCodeSequence = "HWS", [code("72125", "CPT")]
+    request = Dataset()
+    request.RequestedProcedureCodeSequence = [code("HWS", "99RIS")]
+    header.RequestAttributesSequence = [request]
+    path = tmp_path_factory.mktemp("good") / "file"
+    header.save_as(path, enforce_file_format=True)
+    return path.read_bytes()
+
+
+PIECES = st.binary(max_size=16) | st.sampled_from([b"\xff\xff\xff\xff", b"\xfe\xff\x00\xe0", b"SQ", b"UN"])
+
+
+@pytest.mark.filterwarnings("ignore:.*(decode byte string|escape sequence)")
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_file_with_changed_bytes_has_facts_or_is_refused(good, tmp_path, data):
+    changed = bytearray(good)
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(changed)))
+        put = data.draw(
+            st.binary(max_size=16) | st.sampled_from([b"\xff\xff\xff\xff", b"\xfe\xff\x00\xe0", b"SQ", b"UN"])
+        )
+        changed[start : start + data.draw(st.integers(0, 16))] = put
+    path = tmp_path / "changed"
+    path.write_bytes(changed)
+    try:
+        facts = facts_of(read_instance(path, FACT_TAGS).dataset)
+    except InvalidInstance:
+        return
+    assert all(len(text) <= 64 for text in (facts.study_description, facts.protocol_name, *facts.procedure_codes))
