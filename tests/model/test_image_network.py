@@ -55,6 +55,19 @@ def test_pretrained_encoders_see_gray_in_all_three_channels_and_can_be_frozen():
     assert np.array_equal(seen, np.repeat(IMAGES, 3, axis=3))
 
 
+@pytest.mark.slow
+def test_the_papers_network_is_built_and_answers():
+    network = build_image_network(
+        image_network_config(Approach.ENCODER_DECODER, Encoder.INCEPTION_RESNET_V2, None, 64, 64)
+    )
+    answer = network.predict_on_batch(IMAGES[:1])
+    assert answer["levels"].shape == (1, 7)
+    assert answer["evidence"].shape == (1, 32, 32, 1)
+    freeze_encoder(network, frozen=True)
+    trained = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
+    assert trained < 0.2 * network.count_params()
+
+
 def test_features_are_those_of_the_encoder(network):
     answer = build_feature_network(network).predict_on_batch(IMAGES)
     assert answer["features"].shape == (3, answer["maps"].shape[3])
