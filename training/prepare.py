@@ -73,7 +73,9 @@ def prepare(config: PrepareConfig, data_sets: Sequence[DataSet], on_done: OnDone
                 raise _unreadable(config.output, problems, len(plan.tasks))
             return _checked(config, plan, outcomes)
     except OSError as error:
-        raise DataSetError(f"{config.output} cannot be written ({error.strerror}): repair that, {AGAIN}") from error
+        raise DataSetError(
+            f"{config.output} cannot be written ({error.strerror or error}): repair that, {AGAIN}"
+        ) from error
 
 
 def found_by(config: PrepareConfig) -> str:

@@ -20,7 +20,7 @@ from training.studies import DataSet, DataSetError
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What all studies will take, by the first one: ``disk_mb``, ``memory_mb`` of all processes, ``seconds``.
+    """What all studies will take, judged by one: ``disk_mb``, ``memory_mb`` of all processes, ``seconds``.
 
     ``free_mb`` is what the disk of the prepared folder has now.
     """
@@ -33,9 +33,10 @@ class Estimate:
 
 
 def check(config: PrepareConfig, data_sets: Sequence[DataSet]) -> tuple[Plan, Estimate]:
-    """The plan, and what it will cost by its first study, which is read and thrown away.
+    """The plan, and what it will cost by one study, which is prepared and thrown away.
 
-    Raises ``DataSetError`` as ``prepare`` would, for a first study that cannot be read, and for too little disk.
+    That is the first one, or the first one whose levels must be found, which takes most. Raises ``DataSetError`` as
+    ``prepare`` would, when that study cannot be read, and for too little disk.
     """
     plan = make_plan(config, data_sets)
     found_by(config)
@@ -43,19 +44,25 @@ def check(config: PrepareConfig, data_sets: Sequence[DataSet]) -> tuple[Plan, Es
     with tempfile.TemporaryDirectory() as scratch:
         trial = replace(config, output=Path(scratch) / "trial", processes=1)
         begin(trial.output, PreprocessConfig(), CropConfig())
-        [first] = outcomes_of(trial, plan.tasks[:1], data_sets)
+        task = next((task for task in plan.tasks if task.study.mask is None), plan.tasks[0])
+        [first] = outcomes_of(trial, [task], data_sets)
     if first.problems:
         raise DataSetError(*first.problems)
     count = len(plan.tasks)
     processes = min(config.processes, count)
     disk_mb, free_mb = first.size_mb * count, shutil.disk_usage(home).free / 1e6
     estimate = Estimate(count, disk_mb, first.peak_mb * processes, first.seconds * count / processes, free_mb)
-    if disk_mb > free_mb:
-        raise DataSetError(
-            f"{config.output} will need about {disk_mb / 1000:.1f} GB, and its disk has {free_mb / 1000:.1f} GB free: "
-            "free some space or name a folder on a larger disk"
-        )
+    require_room(estimate, config.output)
     return plan, estimate
+
+
+def require_room(estimate: Estimate, folder: Path) -> None:
+    """Raise ``DataSetError`` when the disk of the folder has less than all studies need."""
+    if estimate.disk_mb > estimate.free_mb:
+        raise DataSetError(
+            f"{folder} will need about {estimate.disk_mb / 1000:.1f} GB, and its disk has "
+            f"{estimate.free_mb / 1000:.1f} GB free: free some space or name a folder on a larger disk"
+        )
 
 
 def check_text(plan: Plan, estimate: Estimate) -> str:
@@ -74,7 +81,7 @@ def check_text(plan: Plan, estimate: Estimate) -> str:
         lines.append(f"{data_set:<20} {split:<10} {numbers}")
     lines += [f"Note: {warning}." for warning in plan.warnings]
     lines.append(
-        f"By the first study, all {estimate.studies} take about {estimate.disk_mb / 1000:.2g} GB of disk "
+        f"Judged by one study, all {estimate.studies} take about {estimate.disk_mb / 1000:.2g} GB of disk "
         f"({estimate.free_mb / 1000:.0f} GB are free), {estimate.memory_mb / 1000:.2g} GB of memory "
         f"and {duration(estimate.seconds)}."
     )

@@ -76,7 +76,8 @@ def prepare_study(task: StudyTask, data_set: DataSet, tools: StudyTools) -> Outc
     except _Unreadable as error:
         return Outcome(task.name, task.called, error.problems, time.perf_counter() - started, 0.0, _peak_mb())
     except OSError as error:
-        told = f"{tools.folder} cannot be written ({error.strerror or error})"
+        reason = error.strerror or ("its disk is full" if _is_full(error) else type(error).__name__)
+        told = f"{tools.folder} cannot be written ({reason})"
         raise OutputFailed(f"{told}: free some space or move the folder to a larger disk") from error
     return Outcome(task.name, task.called, (), time.perf_counter() - started, size_mb, _peak_mb())
 
@@ -110,11 +111,19 @@ def _read(
     except MemoryError as error:
         raise _Unreadable(f"{task.called} needs more memory than is free: run with fewer processes") from error
     except OSError as error:
-        if error.errno in FULL:
+        if _is_full(error):
             raise
-        raise _Unreadable(
-            f"{task.called}: {error.filename or 'a file'} cannot be read: {error.strerror or error}"
-        ) from error
+        reason = error.strerror or type(error).__name__
+        raise _Unreadable(f"{task.called}: {error.filename or 'a file'} cannot be read: {reason}") from error
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Whether a full disk is behind an error: libraries raise others in its place."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _found(volume: LabeledVolume, finder: LevelFinder | None) -> LabeledVolume:

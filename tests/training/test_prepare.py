@@ -12,13 +12,14 @@ from click.testing import CliRunner
 from model.findings import Vertebra
 from model.preprocess import PreprocessConfig
 from model.preprocess import prepare as serve
-from tests.training.prepared_necks import Necks, neck, neck_study, six_necks
+from tests.training.prepared_necks import Necks, dies_of_the_third, neck, neck_study, six_necks
 from tests.training.trees import SmallAnatomy, TreeStudy, rsna_uid, write_rsna
 from training.commands_prepare import prepare as command
 from training.config import load_config
 from training.crop_sampler import read_shard
 from training.data_sets import DataSetKind, DataSourceConfig, open_data_set
 from training.prepare import PROBLEMS_FILE, prepare
+from training.prepare_check import Estimate, require_room
 from training.prepare_config import PrepareConfig
 from training.prepare_plan import make_plan
 from training.prepared import Split, read_field, read_prepared
@@ -170,6 +171,16 @@ def test_a_full_disk_ends_the_run_with_nothing_half_written_and_it_goes_on_later
     assert prepare(config, [six_necks()]).new == 4
 
 
+def test_a_disk_that_is_full_while_a_study_is_read_is_not_taken_for_a_broken_study(config):
+    full = OSError(28, "No space left on device")
+
+    def fill(study):
+        raise OSError("With tag (7FE0,0010) got exception") from full
+
+    with pytest.raises(DataSetError, match=r"its disk is full.*0 of 6 studies are prepared"):
+        prepare(replace(config, skip_unreadable=True), [replace(six_necks(), reading=fill)])
+
+
 def test_a_disk_that_is_full_from_the_start_says_so(config, small_disk):
     small_disk(10)
     with pytest.raises(DataSetError, match="cannot be written"):
@@ -294,7 +305,7 @@ def rsna(tmp_path_factory):
     return tree(tmp_path_factory.mktemp("rsna"))
 
 
-def test_several_processes_prepare_what_one_does_and_a_broken_file_is_told_by_its_name(config, rsna):
+def test_several_processes_prepare_what_one_does(config, rsna):
     source = DataSourceConfig(DataSetKind.RSNA, rsna)
     two = replace(config, sources=(source,), processes=2)
     seen = []
@@ -306,6 +317,14 @@ def test_several_processes_prepare_what_one_does_and_a_broken_file_is_told_by_it
     ours, theirs = arrays(two.output), arrays(one.output)
     assert ours.pop("config.toml") != theirs.pop("config.toml")
     assert ours == theirs
+
+
+def test_a_process_that_is_killed_ends_the_run_and_what_is_done_stays(config):
+    data_set = replace(six_necks(), reading=dies_of_the_third)
+    with pytest.raises(DataSetError, match="fewer processes, then run the same command again"):
+        prepare(replace(config, processes=2), [data_set])
+    done = len(read_prepared(config.output).studies)
+    assert prepare(config, [six_necks()]).new == 6 - done
 
 
 def run(*arguments) -> tuple[int, str]:
@@ -336,8 +355,14 @@ def test_check_only_reads_one_study_tells_the_cost_and_leaves_nothing(tmp_path, 
     assert code == 0, output
     assert "artifact removal:" in output
     assert re.search(r"rsna +train +2 +2 +1 +1 +2\n", output)
-    assert re.search(r"all 6 take about .* GB of disk .* GB of memory and \d+ seconds", output)
+    assert re.search(r"Judged by one study, all 6 take about .* GB of disk .* GB of memory and \d+ seconds", output)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_disk_that_is_too_small_for_all_studies_is_told_before_hours_of_work(tmp_path):
+    require_room(Estimate(2000, 900.0, 100.0, 1.0, free_mb=1000.0), tmp_path)
+    with pytest.raises(DataSetError, match=r"will need about 60\.0 GB, and its disk has 1\.0 GB free"):
+        require_room(Estimate(2000, 60_000.0, 100.0, 1.0, free_mb=1000.0), tmp_path)
 
 
 def test_a_study_that_cannot_be_read_ends_the_command_with_its_file(tmp_path):
