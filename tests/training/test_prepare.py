@@ -240,6 +240,14 @@ def test_a_published_split_is_honored(config, tmp_path):
     assert {study.name for study in studies} == names
 
 
+def test_a_source_for_the_test_alone_is_measured_on_and_never_trained_on(config, tmp_path):
+    far = DataSourceConfig(DataSetKind.NIFTI, tmp_path, name="far", test_only=True)
+    outside = [neck_study(number, [Vertebra.C1] * (number % 2)) for number in range(7, 12)]
+    plan = make_plan(replace(config, sources=(far,)), [six_necks(), Necks(outside, "far")])
+    assert {task.split for task in plan.tasks if task.data_set == "far"} == {Split.TEST}
+    assert {task.split for task in plan.tasks if task.data_set == "necks"} >= {Split.TRAIN, Split.VALIDATION}
+
+
 def test_a_published_split_of_another_data_set_is_refused(config, tmp_path):
     published = tmp_path / "published.csv"
     published.write_text("study,split\n9.9,test\n")
