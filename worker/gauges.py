@@ -32,14 +32,14 @@ def gauge(name: str, meaning: str, labels: Sequence[str], values: Mapping[Any, f
 
 def studies(session: Session, now: datetime) -> Iterator[Metric]:
     """How many studies are where, how long they wait, and how many failed for what."""
-    counted = session.execute(select(Study.state, func.count()).group_by(Study.state)).tuples()
-    found = dict.fromkeys(StudyState, 0) | dict(counted.all())
+    counted = session.execute(select(Study.state, func.count()).group_by(Study.state)).all()
+    found = dict.fromkeys(StudyState, 0) | dict(counted)
     yield gauge("cspine_studies", "Studies by state.", ("state",), {(state,): n for state, n in found.items()})
     ages = {(state,): _oldest_seconds(session, state, now) for state in _WAITING}
     meaning = "Time since its last instance of the study that waits longest in this state, without those on hold."
     yield gauge("cspine_oldest_study_age_seconds", meaning, ("state",), ages)
     leased = select(Study.state, func.count()).where(Study.lease_expires_at.is_not(None)).group_by(Study.state)
-    working = dict.fromkeys(_WAITING[2:], 0) | dict(session.execute(leased).tuples().all())
+    working = dict.fromkeys(_WAITING[2:], 0) | dict(session.execute(leased).all())
     meaning = "Studies that a worker or clerk works on at this moment."
     yield gauge("cspine_studies_in_work", meaning, ("state",), {(state,): n for state, n in working.items()})
     failed = select(Study.failure_code, func.count()).where(Study.state == StudyState.FAILED)

@@ -5,6 +5,7 @@ No page names a patient or a study. They are for programs of the site: bound to 
 
 import json
 import logging
+import socket
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -71,21 +72,30 @@ class HealthServer:
         if port is None:
             return
         try:
-            self._server = create_server(self._pages, host=host, port=port, threads=2, ident=None)
+            listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         except OSError as error:
             raise StartupError(
                 f"cannot serve metrics on {host} port {port} ({error.strerror}): set CSPINE_HEALTH_PORT to a free one"
             ) from error
+        self._server = create_server(self._pages, sockets=[listening], threads=2, ident=None)
         self._thread = threading.Thread(target=self._server.run, name="health", daemon=True)
         self._thread.start()
         logger.info("health and metrics are served", extra={"port": port})
 
     def stop(self) -> None:
         """Serve no more."""
-        if self._server is not None and self._thread is not None:
-            self._server.close()
+        server, self._server = self._server, None
+        if server is not None and self._thread is not None:
+            server.trigger.pull_trigger(lambda: _close(server))  # in its own thread, which waits on the sockets
             self._thread.join(5)
-            self._server = None
+            server.task_dispatcher.shutdown()
+
+
+def _close(server: Any) -> None:
+    """Close the listening socket and what is still open; the server's loop ends with the last of them."""
+    server.close()
+    for channel in list(server.active_channels.values()):
+        channel.handle_close()
 
 
 def health_server(settings: Settings, role: Role, database: Database, is_well: Callable[[], bool]) -> HealthServer:

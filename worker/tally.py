@@ -157,13 +157,17 @@ def _stage(session: Session, event: StudyEvent) -> dict[Series, float]:
 
 
 def _analyzed(session: Session, event: StudyEvent) -> dict[Series, float]:
-    """The answer of the model, if its run is still there."""
+    """The answer of the model, if its run is still there; both series begin, so that each has its share."""
     query = select(Run).where(Run.study_id == event.study_id, Run.generation == event.generation)
     run = session.scalar(query)
     if run is None:
         return {}
-    suspected = "true" if suspects(run.findings) else "false"
-    return {figures.ANALYSES.series(run.bundle_name, run.bundle_version, suspected): 1}
+    suspected = suspects(run.findings)
+    model = run.bundle_name, run.bundle_version
+    return {
+        figures.ANALYSES.series(*model, "true"): float(suspected),
+        figures.ANALYSES.series(*model, "false"): float(not suspected),
+    }
 
 
 def _result(session: Session, event: StudyEvent, last_received_at: datetime) -> dict[Series, float]:
