@@ -22,7 +22,7 @@ Box = tuple[slice, slice]
 SMALLEST_SIDE = 16
 """In pixels: what is smaller shows no bone."""
 HOT_SHARE = 0.35
-"""A pixel that stands out from the median of its neighborhood by this share of the range is no anatomy."""
+"""A single pixel that stands out from all of its neighbors by this share of the range is no anatomy."""
 BONE_CENTER_HU, BONE_WIDTH_HU = 400.0, 1800.0
 
 
@@ -31,7 +31,7 @@ class ImageConfig:
     """How images are prepared: to ``rows`` x ``columns`` pixels, gray between two percentiles stretched.
 
     ``border``: what is not brighter than this share of the range is border; ``island``: bright islands smaller than
-    this share of the largest are writing or marks.
+    this share of the largest, beside it, are writing or marks.
     """
 
     rows: int = 128
@@ -78,22 +78,43 @@ def standard_image(gray: Gray, config: ImageConfig) -> StandardImage:
 
 
 def remove_artifacts(gray: Gray, config: ImageConfig) -> tuple[Gray, Box]:
-    """The image without hot pixels, writing and marks, and the box around what it shows."""
+    """The image without hot pixels, writing and marks, and the box around what it shows.
+
+    Only single pixels are hot, so that a line of a pixel's width stays; only islands beside what the image shows are
+    writing, so that a small fragment between bones stays.
+    """
     low, high = float(gray.min()), float(gray.max())
     if high - low < 1e-6:
         return gray, (slice(0, 0), slice(0, 0))
-    median = ndimage.median_filter(gray, 3)
-    cleaned = np.where(np.abs(gray - median) > HOT_SHARE * (high - low), median, gray)
+    cleaned = _without_hot_pixels(gray, HOT_SHARE * (high - low))
     bright = cleaned > low + config.border * (high - low)
     islands, count = ndimage.label(bright, structure=np.ones((3, 3), dtype=np.uint8))
     if count == 0:
         return cleaned, (slice(0, 0), slice(0, 0))
     sizes = np.bincount(islands.ravel())[1:]
-    kept = np.flatnonzero(sizes >= config.island * sizes.max()) + 1
-    shown = np.isin(islands, kept)
-    cleaned = np.where(bright & ~shown, np.float32(low), cleaned)
+    shown = np.isin(islands, np.flatnonzero(sizes >= config.island * sizes.max()) + 1)
+    inside = _between(shown, 0) | _between(shown, 1)
+    kept = np.isin(islands, np.unique(islands[inside]))
+    cleaned = np.where(bright & ~kept, np.float32(low), cleaned)
     box = ndimage.find_objects(shown.astype(np.uint8))[0]
-    return cleaned.astype(np.float32), (box[0], box[1])
+    return cleaned, (box[0], box[1])
+
+
+def _without_hot_pixels(gray: Gray, difference: float) -> Gray:
+    """Each pixel that is brighter, or darker, than all of its neighbors by more than this becomes like them."""
+    ring = np.ones((3, 3), dtype=np.bool_)
+    ring[1, 1] = False
+    brighter = gray > ndimage.maximum_filter(gray, footprint=ring) + difference
+    darker = gray < ndimage.minimum_filter(gray, footprint=ring) - difference
+    hot = brighter | darker
+    return np.where(hot, ndimage.median_filter(gray, 3), gray) if hot.any() else gray
+
+
+def _between(shown: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
+    """Which pixels lie between the first and the last shown one along an axis."""
+    before = np.logical_or.accumulate(shown, axis=axis)
+    after = np.flip(np.logical_or.accumulate(np.flip(shown, axis), axis=axis), axis)
+    return np.asarray(before & after, dtype=np.bool_)
 
 
 def resize(gray: Gray, config: ImageConfig) -> tuple[Gray, Box]:

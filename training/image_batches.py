@@ -44,24 +44,25 @@ def labels_of(images: tuple[PreparedImage, ...]) -> dict[str, NDArray[np.float32
 
 
 def image_source(folder: Path, split: Split, count: int, seed: int, augmentation: ImageAugmentation | None) -> Source:
-    """Batches of a prepared folder; raises ``DataSetError`` where it is none.
+    """Batches of a prepared folder, one of them in memory at a time; raises ``DataSetError`` where it is none.
 
     Half of a training batch is fractured, as far as there are both; validation goes through the split in order.
     """
     prepared = read_index(folder)
     images = prepared.of(split)
-    pixels, truth = prepared.pixels(images), labels_of(images)
+    truth = labels_of(images)
     broken, rest = np.flatnonzero(truth["fracture"] == 1), np.flatnonzero(truth["fracture"] != 1)
 
     def batch(step: int) -> Batch:
         rng = np.random.default_rng((seed, STREAMS[split], step))
         if augmentation is None:
             chosen = np.arange(step * count, (step + 1) * count) % len(images)
-            drawn = pixels[chosen]
+            drawn = prepared.pixels([images[index] for index in chosen])
         else:
             half = count // 2
             chosen = np.concatenate([rng.choice(broken, half), rng.choice(rest, count - half)])
-            drawn = np.stack([augmented(pixels[index], augmentation, rng) for index in chosen])
+            pixels = prepared.pixels([images[index] for index in chosen])
+            drawn = np.stack([augmented(one, augmentation, rng) for one in pixels])
         names = tuple(images[index].name for index in chosen)
         return Batch(network_input(drawn), {name: values[chosen] for name, values in truth.items()}, names)
 

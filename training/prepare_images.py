@@ -30,6 +30,7 @@ from training.prepared_images import (
     PreparedImages,
     group_hash,
     image_name,
+    keep_only,
     write_image,
     write_index,
 )
@@ -149,6 +150,7 @@ def prepare_images(config: PrepareImagesConfig) -> Outcome:
         (*found.remarks, *remarks),
     )
     save_config(config, config.output)
+    keep_only(prepared)
     write_index(prepared)
     return Outcome(prepared, (found.example, *left_out[:MOST_NAMED]))
 

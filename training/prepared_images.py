@@ -105,6 +105,14 @@ def write_image(folder: Path, name: str, pixels: NDArray[np.uint8]) -> None:
     image_file(folder, name).write_bytes(content.getvalue())
 
 
+def keep_only(prepared: PreparedImages) -> None:
+    """Remove images that are not in the index: of an earlier preparation, or copies that are not measured on."""
+    names = {image.name for image in prepared.images}
+    for path in (prepared.folder / IMAGES).glob("image-*.png"):
+        if path.stem not in names:
+            path.unlink()
+
+
 def write_index(prepared: PreparedImages) -> None:
     """Write the index, whole or not at all; every image must be there."""
     document = {

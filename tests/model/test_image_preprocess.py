@@ -45,6 +45,15 @@ def test_a_hot_pixel_becomes_like_its_neighbors_and_an_edge_stays():
     assert np.abs(cleaned - body()).max() < 1e-6
 
 
+def test_a_line_of_one_pixel_and_a_fragment_between_bones_stay():
+    gray = np.zeros((100, 100), np.float32)
+    gray[20:80, 20:45] = gray[20:80, 55:80] = 0.9
+    gray[20:80, 30] = 0.3
+    gray[50:52, 49:51] = 0.8
+    cleaned, _ = remove_artifacts(gray, CONFIG)
+    assert np.array_equal(cleaned, gray)
+
+
 def test_the_aspect_is_kept_and_the_rest_is_black():
     image = standard_image(body((200, 100)), CONFIG)
     height, width = (part.stop - part.start for part in image.inner)

@@ -81,6 +81,8 @@ def test_augmented_copies_stay_with_their_original_and_are_not_measured_on(tree,
     copies = [image for image in prepared.images if image.copy]
     assert copies
     assert {image.split for image in copies} == {Split.TRAIN}
+    files = {path.stem for path in (tmp_path / "out" / IMAGES).iterdir()}
+    assert files == {image.name for image in prepared.images}
     assert "augmented before" in " ".join(prepared.remarks)
 
 
