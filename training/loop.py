@@ -189,7 +189,7 @@ class _Run:
         self._network.optimizer.learning_rate = learning_rate(self._config, progress)
         measured = self._network.train_on_batch(batch.images, batch.truth, return_dict=True)
         self._network.reset_metrics()
-        losses = {name: float(value) for name, value in measured.items()}
+        losses = {name: float(measured[name]) for name in sorted(measured, key=lambda name: name != "loss")}
         if not all(map(math.isfinite, losses.values())):
             raise TrainingStopped(self._diverged(step, batch, losses))
         self._recent.append(losses)
@@ -251,12 +251,11 @@ class _Run:
         return ""
 
     def _write_record(self, means: Losses, clock: _Clock) -> None:
-        rounded = [round(value, 4) for value in means.values()]
         content = {
             **self._training.record,
             "step": self._state.step,
-            "loss": rounded[0],
-            "losses": rounded[1:],
+            "loss": round(means["loss"], 4),
+            "losses": {name: round(value, 4) for name, value in means.items() if name != "loss"},
             "seconds": round(clock.seconds, 1),
             "waiting_share": round(clock.waiting_share, 4),
             "best": {"step": self._state.best_step, "validation_loss": self._state.best} if self._state.best else None,

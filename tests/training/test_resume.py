@@ -84,6 +84,9 @@ def test_a_run_that_was_killed_and_goes_on_gives_the_weights_of_one_that_was_not
     for row in (*rows[0], *rows[1]):
         row.pop("waiting_share")
     assert rows[0] == rows[1]
+    record = json.loads((tmp_path / "killed" / "training.json").read_text())
+    assert record["loss"] == round(rows[1][-1]["loss"], 4)
+    assert record["losses"].keys() == {"mask_loss", "slice_loss", "fracture_loss"}
     assert [row["step"] for row in rows[0]] == [2, 4, 6, 8]
     states = [Checkpoints(tmp_path / name).newest().state for name in ("whole", "killed")]
     assert states[0].best == states[1].best
