@@ -42,6 +42,7 @@ PEERS = {
     "procps": ("ps",),
     "chromium-headless-shell": ("/usr/lib/chromium/chromium-headless-shell",),
     "npm": ("npm",),
+    "prometheus": ("promtool",),
 }
 """Debian package -> where to see that it is there: programs on the PATH, or path patterns; one of them is enough."""
 

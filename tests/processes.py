@@ -33,6 +33,8 @@ DEBIAN_PACKAGES: Mapping[str, str] = {
     "cc": "gcc libc6-dev",
     "chromium-headless-shell": "chromium-headless-shell",
     "npm": "npm",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
 }
 SHIM_SOURCE = Path(__file__).parent / "bind_loopback.c"
 

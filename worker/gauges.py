@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicom_node.review import Verdict
+from worker.failures import FailureCode
 from worker.heartbeats import Role, Vitals, alive
 from worker.records import Delivery, DeliveryState, Heartbeat, Review, ReviewState, Run, Study
 from worker.states import StudyState
@@ -43,7 +44,8 @@ def studies(session: Session, now: datetime) -> Iterator[Metric]:
     meaning = "Studies that a worker or clerk works on at this moment."
     yield gauge("cspine_studies_in_work", meaning, ("state",), {(state,): n for state, n in working.items()})
     failed = select(Study.failure_code, func.count()).where(Study.state == StudyState.FAILED)
-    codes = {(code or "INTERNAL",): n for code, n in session.execute(failed.group_by(Study.failure_code))}
+    codes = dict.fromkeys(((str(code),) for code in FailureCode), 0)
+    codes |= {(code or "INTERNAL",): n for code, n in session.execute(failed.group_by(Study.failure_code))}
     yield gauge("cspine_studies_failed", "Studies that wait for the operator, by failure code.", ("code",), codes)
 
 

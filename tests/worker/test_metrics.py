@@ -65,6 +65,7 @@ def test_figures_are_those_of_what_happened(place: Workplace) -> None:
         'cspine_studies{state="CONFIRMED"}': 1,
         'cspine_studies{state="SKIPPED"}': 1,
         'cspine_studies{state="QUEUED"}': 0,
+        'cspine_studies_failed{code="POISON"}': 0,
         'cspine_studies_received_total{calling_ae_title="SENDER"}': 1,
         'cspine_studies_received_total{calling_ae_title="OTHER-CT"}': 1,
         'cspine_study_moves_total{cause="COMPLETED"}': 2,
