@@ -264,12 +264,20 @@ class _Run:
             "phases": [asdict(phase) for phase in self._config.phases],
             "versions": versions(),
             "begins_with_the_level_network": self._config.transfer is not None,
-            "config": {name: value for name, value in recorded(self._config).items() if name not in LOCAL},
+            "config": _told(self._config),
         }
         path = self._config.output / RECORD_FILE
         temporary = path.with_suffix(".part")
         temporary.write_text(json.dumps(content, indent=1, sort_keys=True, default=str), encoding="utf-8")
         temporary.replace(path)
+
+
+def _told(config: FitConfig) -> dict[str, Any]:
+    """The settings as a record tells them: files of this machine by their names alone."""
+    told = {name: value for name, value in recorded(config).items() if name not in LOCAL}
+    if config.network.weights is not None:
+        told["network"]["weights"] = Path(config.network.weights).name
+    return told
 
 
 def _draw(output: Path) -> None:

@@ -12,7 +12,7 @@ def load_start(network: Any, start: Path) -> None:
     Of a run the state of its optimizer is taken as well, of a bundle's arrays those that the network has, in order.
     """
     if start.suffix != ".npz":
-        if network.optimizer is not None:
+        if network.compiled:
             network.optimizer.build(network.trainable_variables)  # without it Keras leaves out its state
         network.load_weights(start)
         return

@@ -7,6 +7,7 @@ import pytest
 
 from model.preprocess import HU_PER_UNIT, PreprocessConfig, sagittal_stack
 from tests.training.prepared_folders import small_field, small_prepared
+from tests.training.prepared_necks import six_necks
 from training import prepared
 from training.batches import (
     CropData,
@@ -21,6 +22,8 @@ from training.batches import (
 )
 from training.crop_sampler import SampleConfig
 from training.dataset import SliceConfig
+from training.prepare import prepare
+from training.prepare_config import PrepareConfig
 from training.prepared import Split, read_prepared
 from training.prepared_slices import PreparedSlices, _Where
 from training.studies import DataSetError
@@ -114,6 +117,21 @@ def test_fractures_that_nobody_marked_teach_no_mask(tmp_path):
     assert 0 < broken.sum() < 12
     assert (batch.truth["mask"][broken] == UNKNOWN).all()
     assert (batch.truth["mask"][~broken] == 0).all()
+
+
+def test_what_prepare_makes_is_what_training_draws_from(tmp_path):
+    config = PrepareConfig(tmp_path / "necks", validation_share=0.3, test_share=0.3, find_levels=False)
+    prepare(config, [six_necks()])
+    names = {study.name for study in read_prepared(config.output).of(Split.TRAIN)}
+    levels = level_source(LevelData(prepared=(config.output,)), Drawing(8, 1, tmp_path))(0)
+    assert set(levels.sources) <= names
+    bone, around = levels.truth["levels"] > 0, levels.truth["levels"] == 0
+    assert bone.sum() > 200
+    assert levels.images[..., 1][bone].mean() > levels.images[..., 1][around].mean() + 0.3
+    crops = crop_source(CropData(prepared=(config.output,)), Drawing(8, 1, tmp_path))(0)
+    assert {name.split(".")[0] for name in crops.sources} <= names
+    assert 0 < crops.truth["fracture"].mean() < 1
+    assert (crops.truth["mask"][crops.truth["fracture"][:, 0] == 1] == UNKNOWN).all(), "these necks mark no lesions"
 
 
 def test_what_is_missing_is_named(folder, tmp_path):

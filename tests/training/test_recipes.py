@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import keras
 import numpy as np
@@ -20,8 +21,11 @@ from training.batches import CropData, LevelData
 from training.crop_sampler import SampleConfig
 from training.dataset import SliceConfig
 from training.export import weights_bytes
+from training.fit import _begin as begin
 from training.fit import compile_levels, compiled_fractures, compiled_levels, fit_levels
 from training.fit_config import FitConfig, FitSettings, Precision, job_of, learning_rate
+from training.loop import Training
+from training.loop import _begin as begin_training
 from training.recipes import Recipe, freeze_encoder, phases_of
 from training.release import trained_levels
 
@@ -79,6 +83,20 @@ def test_the_encoder_of_the_fracture_network_is_frozen_inside_its_sequence(tmp_p
     assert any("encoder" in weight.path for weight in network.trainable_weights)
     with pytest.raises(ValueError, match="no encoder"):
         freeze_encoder(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), frozen=True)
+
+
+def test_a_frozen_phase_begins_with_the_weights_of_an_earlier_run_whatever_its_optimizer(tmp_path):
+    earlier = compiled_levels(FitConfig(tmp_path, compact_config()))
+    earlier.optimizer.build(earlier.trainable_variables)
+    earlier.save_weights(tmp_path / "earlier.weights.h5")
+    config = FitConfig(tmp_path, compact_config(), Recipe.PAPER, start=tmp_path / "earlier.weights.h5")
+    assert [phase.frozen for phase in config.phases] == [True, False], "an earlier run's encoder is pretrained"
+    network = build_unet(compact_config())
+    given = Training(config, network, partial(compile_levels, config), partial(begin, config), None, (), {}, {})
+    begin_training(given, None)
+    assert all(np.array_equal(*pair) for pair in zip(network.get_weights(), earlier.get_weights(), strict=True))
+    assert not any("encoder" in weight.path for weight in network.trainable_weights)
+    assert float(network.optimizer.momentum) == 0.9
 
 
 @pytest.mark.slow
