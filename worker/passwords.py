@@ -29,6 +29,12 @@ def check(password: str, name: str) -> None:
         raise PasswordRefused("Choose a password that does not hold your name.")
 
 
+def check_repeated(password: str, again: str) -> None:
+    """Raise ``PasswordRefused`` unless it was typed alike twice."""
+    if password != again:
+        raise PasswordRefused("The two passwords are not the same.")
+
+
 @dataclass(frozen=True, slots=True)
 class Passwords:
     """Hashes and checks; ``hasher`` says with which effort."""

@@ -9,6 +9,7 @@ import pytest
 
 from tests.peers import PostgreSQL
 from tests.worker.scripted import Workplace, workplace, write_boxes
+from training.phantom_series import Identity, SeriesOptions
 from worker.database import Database, migrate
 
 
@@ -86,6 +87,18 @@ def analyzed_template(tmp_path_factory: pytest.TempPathFactory, boxes_folder: Pa
     folder = tmp_path_factory.mktemp("analyzed") / "data"
     with workplace(folder) as made:
         made.receive(boxes_folder)
+        made.analyzer().analyze(*made.complete())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def named_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as ``analyzed_template``, of a patient whose name and numbers occur nowhere else."""
+    identity = Identity(patient_name="Çelik^Zoë", patient_id="MRN-4711-0815", accession_number="RIS-2026-0815")
+    series, folder = tmp_path_factory.mktemp("named"), tmp_path_factory.mktemp("analyzed") / "data"
+    write_boxes(series, SeriesOptions(identity=identity))
+    with workplace(folder) as made:
+        made.receive(series)
         made.analyzer().analyze(*made.complete())
     return folder
 
