@@ -6,7 +6,6 @@ It takes reports of storage commitment as well, from peers in the SCP role (PS3.
 import logging
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import cast
 
 from pydicom.dataset import Dataset
@@ -27,7 +26,6 @@ from dicom_node.commitment_report import (
 )
 from dicom_node.errors import InstanceMismatch, InvalidInstance, OutOfResources
 from dicom_node.hardening import HardenedServer
-from dicom_node.header import inspect
 from dicom_node.node import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.observation import ScpObserver
 from dicom_node.policy import Rejection, ScpConfig, StoreStatus
@@ -35,6 +33,7 @@ from dicom_node.pynetdicom_settings import configure_pynetdicom
 from dicom_node.receipts import ReceiptPort, ReceivedInstance
 from dicom_node.reception import Reception
 from dicom_node.spool import Spool
+from dicom_node.storing import Sender, store
 from dicom_node.transfer import Transfer
 from dicom_node.transfer_syntaxes import (
     NATIVE_SYNTAXES,
@@ -217,35 +216,13 @@ class StorageSCP:
         the storage commitment's (PS3.4 J), and for how long instances are kept is the conformance statement's to say
         (PS3.4 B.4.3).
         """
-        received_at = datetime.now(UTC)
         incoming = cast("Transfer", cast("C_STORE", event.request).DataSet).take()
-        try:
-            with incoming.data_set() as data:
-                header = inspect(data, incoming.meta.transfer_syntax_uid)
-            if header.sop_class_uid != incoming.meta.sop_class_uid:
-                raise InstanceMismatch("SOP Class UID of data set and command differ")
-            if header.sop_instance_uid != incoming.meta.sop_instance_uid:
-                raise InstanceMismatch("SOP Instance UID of data set and command differ")
-            if header.sop_class_uid in RETURNED_CLASSES or not self._receipts.has_use_for(header):
-                LOGGER.info("association %s: an instance of no use here was not kept", reception.association_id)
-                self._observer.instance_ignored()
-                return
-            stored = self._spool.keep(incoming, header)
-        finally:
-            incoming.discard()
-        self._receipts.record(
-            ReceivedInstance(
-                header=header,
-                transfer_syntax_uid=stored.meta.transfer_syntax_uid,
-                sha256=stored.sha256,
-                size_bytes=stored.size_bytes,
-                path=stored.path,
-                calling_ae_title=reception.calling_ae_title,
-                peer_address=reception.peer_address,
-                association_id=reception.association_id,
-                received_at=received_at,
-            )
-        )
+        sender = Sender(reception.calling_ae_title, reception.peer_address, reception.association_id)
+        stored = store(incoming, self._spool, self._receipts, sender)
+        if stored is None:
+            LOGGER.info("association %s: an instance of no use here was not kept", reception.association_id)
+            self._observer.instance_ignored()
+            return
         self._observer.instance_stored(stored.size_bytes)
 
     def _refuse(self, reception: Reception, status: StoreStatus, comment: str) -> Dataset:

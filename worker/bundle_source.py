@@ -9,17 +9,22 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from model.errors import BundleError
+from worker.zip_bounds import (
+    EntryProblem,
+    NotPlainZip,
+    TooManyEntries,
+    ZipBounds,
+    check_directory,
+    problem_of,
+)
 
-MAX_ENTRIES = 64
-MAX_DIRECTORY_BYTES = 64 * 1024
-MAX_RATIO = 200
+BOUNDS = ZipBounds(entries=64, directory_bytes=64 * 1024, entry_bytes=1 << 40, ratio=200, least_bytes=1024)
 """Weights hardly shrink at all, JSON shrinks to a tenth: a file that shrinks more than this is a trap."""
-_END_BYTES = 22
-_END, _END_64 = b"PK\x05\x06", b"PK\x06\x07"
 _CHUNK = 1024 * 1024
 
 
@@ -83,9 +88,10 @@ class ZipSource:
         info = self._infos.get(name)
         if info is None:
             raise BundleError(f"the zip file has no {name}")
-        if info.flag_bits & 0x1 or info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-            raise BundleError(f"{name} in the zip file is encrypted, or compressed in another way than deflate")
-        if info.file_size > limit or info.file_size > MAX_RATIO * max(info.compress_size, 1024):
+        problem = problem_of(info, replace(BOUNDS, entry_bytes=limit))
+        if problem is EntryProblem.UNREADABLE:
+            raise BundleError(f"{name} in the zip file is {problem}")
+        if problem is not None:
             raise TooLarge(f"{name} in the zip file is larger than {limit} bytes or compressed too well to be true")
         return self._archive.open(info)  # type: ignore[return-value]  # a binary stream, typed as IO[bytes]
 
@@ -125,15 +131,12 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _check_directory(file: BinaryIO, path: Path) -> None:
-    """Refuse a zip file whose directory is too long to be read at all (its reader would read all of it)."""
-    size = os.fstat(file.fileno()).st_size
-    file.seek(max(size - _END_BYTES - 20, 0))
-    tail = file.read()
-    end = tail[-_END_BYTES:]
-    plain = len(end) == _END_BYTES and end.startswith(_END) and end.endswith(b"\0\0")
-    if not plain or tail[:-_END_BYTES].startswith(_END_64):
-        raise BundleError(f"{path} is neither the folder of a bundle nor a plain zip file (no comment, no ZIP64)")
-    entries, directory_bytes = int.from_bytes(end[10:12], "little"), int.from_bytes(end[12:16], "little")
-    if entries > MAX_ENTRIES or directory_bytes > MAX_DIRECTORY_BYTES:
-        raise BundleError(f"{path} has more than {MAX_ENTRIES} entries: it is no bundle")
-    file.seek(0)
+    """Refuse a zip file whose directory is too long to be read at all."""
+    try:
+        check_directory(file, BOUNDS)
+    except NotPlainZip as error:
+        raise BundleError(
+            f"{path} is neither the folder of a bundle nor a plain zip file (no comment, no ZIP64)"
+        ) from error
+    except TooManyEntries as error:
+        raise BundleError(f"{path} has more than {BOUNDS.entries} entries: it is no bundle") from error

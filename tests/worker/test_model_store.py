@@ -18,7 +18,7 @@ from model.bundle import EMBEDDED_BUNDLE, METADATA_FILE, load_bundle
 from model.errors import BundleError
 from tests.worker.bundles import describe, section, write_bundle, zipped
 from worker import signatures
-from worker.bundle_source import MAX_ENTRIES
+from worker.bundle_source import BOUNDS
 from worker.errors import StartupError
 from worker.model_store import MAX_METADATA_BYTES, ModelStore
 from worker.settings import Settings
@@ -179,7 +179,7 @@ def hostile_zip(kind: str, source: Path, path: Path) -> Path:
     if kind == "no description":
         del files[METADATA_FILE]
     if kind == "many entries":
-        files |= {str(number): b"" for number in range(MAX_ENTRIES + 1)}
+        files |= {str(number): b"" for number in range(BOUNDS.entries + 1)}
     if kind == "two descriptions":
         files["other/metadata.json"] = b"{}"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
