@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from training.checkpoint import (
 from training.curves import Metrics, draw_curves
 from training.feed import Batch, Feed, Source
 from training.fit_config import FitConfig, learning_rate, phase_of
-from training.progress import Progress
+from training.progress import Clock, Progress
 from training.provenance import versions
 from training.recipes import Phase
 from training.start import load_start
@@ -117,29 +116,6 @@ def _begin(training: Training, earlier: Checkpoint | None) -> None:
         training.begin(training.network)
 
 
-class _Clock:
-    """Seconds of training and of waiting for data, interruptions and the start of the processes left out."""
-
-    def __init__(self, state: RunState, feed: Feed) -> None:
-        self._before, self._feed = state, feed
-        self._started, self._first_wait = time.monotonic(), feed.waited_seconds
-
-    @property
-    def seconds(self) -> float:
-        """So long has the run trained."""
-        return self._before.seconds + time.monotonic() - self._started
-
-    @property
-    def waited_seconds(self) -> float:
-        """So long has it waited for batches."""
-        return self._before.waited_seconds + self._feed.waited_seconds - self._first_wait
-
-    @property
-    def waiting_share(self) -> float:
-        """Share of the time so far that was spent waiting for batches."""
-        return self.waited_seconds / max(self.seconds, 1e-9)
-
-
 class _Run:
     """One run while it trains."""
 
@@ -155,7 +131,7 @@ class _Run:
         bar = Progress(self._progress(step, self._state.seconds))
         try:
             for batch in feed:
-                clock = clock or _Clock(self._state, feed)
+                clock = clock or Clock(self._state, feed)
                 step += 1
                 progress = self._progress(step, clock.seconds)
                 self._enter_phase(progress)
@@ -208,7 +184,7 @@ class _Run:
         kept = f"; start = {last.weights} begins with the weights of step {last.state.step}" if last else ""
         return f"step {step}: the loss is {losses['loss']} on a batch of {names}. {advice}{kept}."
 
-    def _keep(self, step: int, progress: float, clock: _Clock) -> str:
+    def _keep(self, step: int, progress: float, clock: Clock) -> str:
         """Validate, write checkpoint, record and metrics; returns what was measured as a sentence."""
         means = {name: float(np.mean([one[name] for one in self._recent])) for name in self._recent[0]}
         self._recent = []
@@ -250,7 +226,7 @@ class _Run:
             return f"no better validation loss since step {self._state.best_step}"
         return ""
 
-    def _write_record(self, means: Losses, clock: _Clock) -> None:
+    def _write_record(self, means: Losses, clock: Clock) -> None:
         content = {
             **self._training.record,
             "step": self._state.step,

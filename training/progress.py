@@ -1,4 +1,4 @@
-"""How far a training is: a bar with the loss and the time left on a terminal, lines of the log elsewhere."""
+"""How far a training is: its time, and a bar with loss and time left on a terminal, lines of the log elsewhere."""
 
 import logging
 import sys
@@ -7,10 +7,36 @@ from typing import Any
 
 import click
 
+from training.checkpoint import RunState
+from training.feed import Feed
+
 logger = logging.getLogger(__name__)
 
 PARTS = 1000
 MINUTE, HOUR = 60, 3600
+
+
+class Clock:
+    """Seconds of training and of waiting for data, interruptions and the start of the processes left out."""
+
+    def __init__(self, state: RunState, feed: Feed) -> None:
+        self._before, self._feed = state, feed
+        self._started, self._first_wait = time.monotonic(), feed.waited_seconds
+
+    @property
+    def seconds(self) -> float:
+        """So long has the run trained."""
+        return self._before.seconds + time.monotonic() - self._started
+
+    @property
+    def waited_seconds(self) -> float:
+        """So long has it waited for batches."""
+        return self._before.waited_seconds + self._feed.waited_seconds - self._first_wait
+
+    @property
+    def waiting_share(self) -> float:
+        """Share of the time so far that was spent waiting for batches."""
+        return self.waited_seconds / max(self.seconds, 1e-9)
 
 
 class Progress:
