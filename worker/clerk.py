@@ -18,10 +18,12 @@ from worker.broker import EmbeddedBroker
 from worker.database import Database, migrate
 from worker.errors import StartupError
 from worker.heartbeats import BEAT_SECONDS, Process, Pulse, Role, Vitals
+from worker.installation_key import InstallationKey
 from worker.ports import Bell
 from worker.repeater import Repeater
 from worker.reviewing import ReviewReader
 from worker.settings import Settings
+from worker.study_numbers import StudyNumbers
 from worker.sweeps import Sweeps
 from worker.tally import Tally
 
@@ -80,6 +82,21 @@ class Reviewer(Repeater):
             logger.error("reviews could not be read and are tried again", extra={"reason": type(error).__name__})  # noqa: TRY400  (no values)
 
 
+class Numberer(Repeater):
+    """Reads the numbers by which studies are found."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        super().__init__("numberer", settings.sweep_seconds)
+        self._numbers = StudyNumbers(database, settings, InstallationKey.of(settings), _now)
+
+    def once(self) -> None:
+        """Read what is new."""
+        try:
+            self._numbers.run()
+        except SQLAlchemyError as error:
+            logger.error("numbers could not be read and are tried again", extra={"reason": type(error).__name__})  # noqa: TRY400  (no values)
+
+
 def clerk_step(settings: Settings) -> type[bootsteps.StartStopStep]:
     """The boot step that makes a Celery worker named ``clerk…`` a clerk; other workers pass it over."""
 
@@ -104,7 +121,7 @@ def clerk_step(settings: Settings) -> type[bootsteps.StartStopStep]:
             self._database = Database.open(settings.effective_database_url)
             migrate(self._database)
             sweeper = Sweeper(settings, self._database, CeleryBell(app), self._broker)
-            self._repeaters = [sweeper, Reviewer(settings, self._database)]
+            self._repeaters = [sweeper, Reviewer(settings, self._database), Numberer(settings, self._database)]
             for repeater in self._repeaters:
                 repeater.start()
 

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import click
 
-from worker import cli_models, cli_reviews, cli_rules, cli_studies
+from worker import cli_models, cli_reviews, cli_rules, cli_studies, cli_users
 from worker.command_line import NOTICE, echo_findings, environment, explain_errors, read_settings, with_options
 from worker.settings import Settings, SettingsError
 
@@ -112,13 +112,28 @@ def clerk(data: Path | None, ae_title: str | None, destination: str | None) -> N
 @with_options("data", "host", "port", "ae_title", "destination")
 @explain_errors
 def up(data: Path | None, host: str | None, port: int | None, ae_title: str | None, destination: str | None) -> None:
-    """Run listener, clerk and GPU worker of one small machine; a process that dies is started again. Ctrl-C drains."""
+    """Run listener, clerk, GPU worker and console of one machine; what dies is started again. Ctrl-C drains.
+
+    The log names the address of the console, and at the first start the link by which its first user comes in.
+    """
     from worker.logs import configure_logging  # noqa: PLC0415
-    from worker.supervisor import Supervisor  # noqa: PLC0415
+    from worker.supervisor import PROCESSES, Supervisor  # noqa: PLC0415
 
     options = {"data": data, "host": host, "port": port, "ae_title": ae_title, "destination": destination}
-    configure_logging(read_settings_of(environment(**options)))
-    Supervisor(environment(**options)).run()
+    settings = read_settings_of(environment(**options))
+    configure_logging(settings)
+    commands = [command for command in PROCESSES if settings.console or command != "console"]
+    Supervisor(environment(**options), commands).run()
+
+
+@main.command()
+@with_options("data")
+@explain_errors
+def console(data: Path | None) -> None:
+    """Run the console: pages and JSON about studies and queues, on loopback unless set otherwise."""
+    from worker.console.server import run_console  # noqa: PLC0415
+
+    run_console(read_settings(data=data))
 
 
 @main.command()
@@ -176,6 +191,7 @@ for command in (
     cli_reviews.reviews,
     cli_rules.rules,
     cli_models.model,
+    cli_users.user,
 ):
     main.add_command(command)
 

@@ -108,6 +108,7 @@ def running_product(base: Path, destination: Peer, output: Path, environment: Ma
         "CSPINE_DESTINATION": str(destination),
         "CSPINE_QUIET_SECONDS": "2",
         "CSPINE_SWEEP_SECONDS": "0.5",
+        "CSPINE_CONSOLE": "off",
         "CSPINE_MIN_FREE_BYTES": "256MiB",
     }
     foreign = {"CSPINE_DATABASE_URL", "CSPINE_BROKER_URL", "CSPINE_DATABASE_URL_FILE", "CSPINE_BROKER_URL_FILE"}

@@ -1,17 +1,17 @@
-"""``cspine up``: listener, clerk and GPU worker as child processes of one small machine, restarted when they die."""
+"""``cspine up``: listener, clerk, GPU worker and console as child processes of one machine, restarted when they die."""
 
 import logging
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
 logger = logging.getLogger(__name__)
 
-PROCESSES = ("clerk", "listen", "work")
+PROCESSES = ("clerk", "listen", "work", "console")
 """Commands of ``cspine`` in the order of their start: the clerk also keeps the embedded broker."""
 
 RESTART_SECONDS = (1.0, 2.0, 5.0, 15.0, 30.0)
@@ -32,9 +32,13 @@ class Supervisor:
     """Runs the processes of ``cspine up`` until SIGTERM or SIGINT; ``environment`` carries their settings."""
 
     environment: Mapping[str, str]
+    commands: Sequence[str] = PROCESSES
     drain_seconds: float = 60.0
     _stopping: bool = False
-    _children: list[_Child] = field(default_factory=lambda: [_Child(command) for command in PROCESSES])
+    _children: list[_Child] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._children = [_Child(command) for command in self.commands]
 
     def run(self) -> None:
         """Start everything, restart what dies with a growing pause, and drain on SIGTERM; returns when all are gone."""

@@ -96,6 +96,8 @@ def running_product(folder: Path, destination: str, **variables: str) -> Iterato
         "DESTINATION": destination,
         "QUIET_SECONDS": "2",
         "SWEEP_SECONDS": "0.3",
+        "CONSOLE": "off",
+        "CONSOLE_PORT": "0",
         "RING_AGAIN_SECONDS": "5",
         "RETRY_BASE_SECONDS": "1",
         "MIN_FREE_BYTES": "64MiB",

@@ -16,6 +16,7 @@ from worker.states import StudyState
 COMMANDS = (
     "analyze",
     "clerk",
+    "console",
     "demo",
     "doctor",
     "echo",
@@ -29,6 +30,7 @@ COMMANDS = (
     "studies",
     "study",
     "up",
+    "user",
     "work",
 )
 

@@ -12,13 +12,16 @@ from waitress import create_server
 
 from worker.accounts import Accounts
 from worker.console.app import MAX_BODY_BYTES, make_app
+from worker.console.health import with_health
 from worker.console.pictures import Pictures
 from worker.console.services import Services
 from worker.database import Database, migrate
 from worker.destination_file import read_destinations
 from worker.errors import StartupError
+from worker.heartbeats import Process, Pulse, Role, Vitals
 from worker.installation_key import InstallationKey
 from worker.logs import configure_logging
+from worker.reporter import Reporter
 from worker.settings import Settings
 from worker.sign_in import SignIns
 from worker.storage import ResultStore
@@ -42,8 +45,16 @@ def run_console(settings: Settings) -> None:
     configure_logging(settings)
     check_address(settings)
     database = Database.open(settings.effective_database_url)
-    migrate(database)
-    services = make_services(settings, SignIns(database, InstallationKey.of(settings), lambda: datetime.now(UTC)))
+    try:
+        migrate(database)
+        sign_ins = SignIns(database, InstallationKey.of(settings), lambda: datetime.now(UTC))
+        _serve(make_services(settings, sign_ins))
+    finally:
+        database.close()
+
+
+def _serve(services: Services) -> None:
+    settings = services.settings
     server = make_server(services)
     address = address_of(settings, server)
     logger.info("the console is at %s", address)
@@ -56,11 +67,14 @@ def run_console(settings: Settings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
+    pulse = Pulse(Process.this(Role.CONSOLE), lambda: Vitals.now(settings.data_dir))
+    reporter = Reporter(services.database, pulse)
+    reporter.start()
     try:
         server.run()
     finally:
         server.close()
-        database.close()
+        reporter.stop()
 
 
 def check_address(settings: Settings) -> None:
@@ -91,7 +105,7 @@ def make_server(services: Services) -> Any:
         proxy |= {"trusted_proxy": settings.console_proxy, "trusted_proxy_headers": PROXY_HEADERS}
     try:
         return create_server(
-            make_app(services),
+            with_health(make_app(services), services),
             host=settings.console_host,
             port=settings.console_port,
             threads=THREADS,
