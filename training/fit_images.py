@@ -23,6 +23,7 @@ from training.devices import computing
 from training.fit_config import FitConfig
 from training.image_batches import ImageAugmentation, image_source
 from training.image_fit_config import FitImagesConfig
+from training.image_transfer import Transferred, transfer_bundle
 from training.loop import RECORD_FILE, Training, recorded, train
 from training.prepared import Split
 from training.prepared_images import PreparedImages, read_index
@@ -31,6 +32,8 @@ from training.start import load_start
 from training.studies import DataSetError
 
 MOST_VALIDATION_BATCHES = 60
+SETTINGS = ("image_network", "image_preprocess", "data", "augmentation", "transfer")
+"""What of a run's record its result depends on besides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ def fit_images(config: FitImagesConfig) -> Path:
     augmentation = ImageAugmentation() if config.augment else None
     with computing(fit) as devices:
         network = build_image_network(network_config)
+        transferred = _transferred(config, network)
         validation = image_source(config.prepared, Split.VALIDATION, config.batch, config.seed, None)
         described = _described(network_config)
         data = data_record(prepared)
@@ -64,17 +68,18 @@ def fit_images(config: FitImagesConfig) -> Path:
             "data": data,
             "augmentation": asdict(augmentation) if augmentation else None,
             "devices": devices,
+            "transfer": transferred.as_json() if transferred else None,
         }
         return train(
             Training(
                 fit,
                 network,
                 partial(compile_images, fit),
-                partial(_begin, fit),
+                partial(_begin, config),
                 partial(image_source, config.prepared, Split.TRAIN, config.batch, config.seed, augmentation),
                 tuple(validation(place) for place in range(fit.validation_batches)),
                 record,
-                {"fit": recorded(fit), "network": described, "data": data, "augmentation": record["augmentation"]},
+                {"fit": recorded(fit)} | {name: record[name] for name in SETTINGS},
             )
         )
 
@@ -134,6 +139,14 @@ def _described(config: ImageNetworkConfig) -> dict[str, Any]:
     }
 
 
-def _begin(config: FitConfig, network: Any) -> None:
+def _transferred(config: FitImagesConfig, network: Any) -> Transferred | None:
+    """Begin with layers of a volume bundle, if that is wished; a run that goes on reads its own over them."""
+    if config.transfer == "none" and config.transfer_bundle is None:
+        return None
+    return transfer_bundle(network, config.transfer_bundle)
+
+
+def _begin(config: FitImagesConfig, network: Any) -> None:
+    """What a new run begins with besides."""
     if config.start is not None:
         load_start(network, config.start)

@@ -52,6 +52,11 @@ class FitImagesConfig:
     ] = None
     augment: Annotated[bool, Field(description="Turn, shift, zoom, mirror and brighten training images")] = True
     start: Annotated[Path | None, Field(description="Weights of an earlier run or of a bundle to begin with")] = None
+    transfer: Annotated[
+        Literal["none", "embedded"],
+        Field(description='"embedded": begin with the embedded volume bundle\'s fracture layers (encoder compact)'),
+    ] = "none"
+    transfer_bundle: Annotated[Path | None, Field(description="A volume bundle to begin with instead")] = None
     seed: Annotated[int, Field(ge=0, description="Seed of batches, augmentation and weights")] = 1
     checkpoint_steps: Annotated[int, Field(gt=0, description="Steps between checkpoints and validations")] = 100
     patience: Annotated[
