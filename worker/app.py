@@ -14,7 +14,15 @@ from worker.broker import embedded_url
 from worker.clerk import clerk_step
 from worker.health_step import health_step
 from worker.logs import configure_logging
-from worker.queues import ANALYZE_STUDY, CLERK_QUEUE, COMPARE_RUN, DELIVER_STUDY, GPU_QUEUE, SHADOW_QUEUE
+from worker.queues import (
+    ANALYZE_STUDY,
+    CLERK_QUEUE,
+    COMPARE_RUN,
+    DELIVER_STUDY,
+    GPU_QUEUE,
+    PREDICT_IMAGE,
+    SHADOW_QUEUE,
+)
 from worker.settings import Settings
 
 TASK_SECONDS = 900
@@ -37,6 +45,7 @@ def make_app(settings: Settings) -> Celery:
             ANALYZE_STUDY: {"queue": GPU_QUEUE},
             DELIVER_STUDY: {"queue": CLERK_QUEUE},
             COMPARE_RUN: {"queue": SHADOW_QUEUE},
+            PREDICT_IMAGE: {"queue": GPU_QUEUE},
         },
         task_create_missing_queues=True,
         task_publish_retry=False,

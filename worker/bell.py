@@ -5,7 +5,15 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from worker.ports import BellUnavailable
-from worker.queues import ANALYZE_STUDY, CLERK_QUEUE, COMPARE_RUN, DELIVER_STUDY, GPU_QUEUE, SHADOW_QUEUE
+from worker.queues import (
+    ANALYZE_STUDY,
+    CLERK_QUEUE,
+    COMPARE_RUN,
+    DELIVER_STUDY,
+    GPU_QUEUE,
+    PREDICT_IMAGE,
+    SHADOW_QUEUE,
+)
 
 EXPIRES_SECONDS = 300
 """A message that nobody took in this time is worthless: the sweep has rung again since."""
@@ -28,6 +36,10 @@ class CeleryBell:
     def ring_shadow(self, run_id: int) -> None:
         """Announce a run that the shadow may look at to the GPU workers."""
         self._send(COMPARE_RUN, SHADOW_QUEUE, run_id)
+
+    def ring_image(self, image_id: int) -> None:
+        """Announce an image that waits for its prediction to the GPU workers."""
+        self._send(PREDICT_IMAGE, GPU_QUEUE, image_id)
 
     def _send(self, task: str, queue: str, *ids: int) -> None:
         try:

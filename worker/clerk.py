@@ -18,8 +18,9 @@ from worker.broker import EmbeddedBroker
 from worker.database import Database, migrate
 from worker.errors import StartupError
 from worker.heartbeats import BEAT_SECONDS, Process, Pulse, Role, Vitals
+from worker.image_sweep import ImageSweep
 from worker.installation_key import InstallationKey
-from worker.ports import Bell
+from worker.ports import Bell, ImageBell
 from worker.repeater import Repeater
 from worker.reviewing import ReviewReader
 from worker.settings import Settings
@@ -97,6 +98,21 @@ class Numberer(Repeater):
             logger.error("numbers could not be read and are tried again", extra={"reason": type(error).__name__})  # noqa: TRY400  (no values)
 
 
+class ImageSweeper(Repeater):
+    """Rings for single images that wait, and deletes those that are too old."""
+
+    def __init__(self, settings: Settings, database: Database, bell: ImageBell) -> None:
+        super().__init__("image sweeper", settings.sweep_seconds)
+        self._sweep = ImageSweep(database, settings, bell, _now)
+
+    def once(self) -> None:
+        """Sweep."""
+        try:
+            self._sweep.run()
+        except (SQLAlchemyError, OSError) as error:
+            logger.error("single images could not be swept and are tried again", extra={"reason": type(error).__name__})  # noqa: TRY400  (no values)
+
+
 def clerk_step(settings: Settings) -> type[bootsteps.StartStopStep]:
     """The boot step that makes a Celery worker named ``clerk…`` a clerk; other workers pass it over."""
 
@@ -120,8 +136,13 @@ def clerk_step(settings: Settings) -> type[bootsteps.StartStopStep]:
                 self._broker.keep()
             self._database = Database.open(settings.effective_database_url)
             migrate(self._database)
-            sweeper = Sweeper(settings, self._database, CeleryBell(app), self._broker)
-            self._repeaters = [sweeper, Reviewer(settings, self._database), Numberer(settings, self._database)]
+            bell = CeleryBell(app)
+            self._repeaters = [
+                Sweeper(settings, self._database, bell, self._broker),
+                Reviewer(settings, self._database),
+                Numberer(settings, self._database),
+                ImageSweeper(settings, self._database, bell),
+            ]
             for repeater in self._repeaters:
                 repeater.start()
 

@@ -26,3 +26,10 @@ class Bell(Protocol):
 
     def ring_shadow(self, run_id: int) -> None:
         """Announce a run that the shadow model may look at to the GPU workers."""
+
+
+class ImageBell(Protocol):
+    """A bell for single images."""
+
+    def ring_image(self, image_id: int) -> None:
+        """Announce an image that waits for its prediction to the GPU workers."""

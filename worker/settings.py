@@ -258,6 +258,25 @@ class Settings:
             default_text="none",
         ),
     )
+    upload_bytes: int = field(
+        default=2 * 1024**3,
+        metadata=_about(
+            "Largest upload at the console; what it unpacks to may be 8 times as much.",
+            size,
+            1024**2,
+            default_text="2GiB",
+        ),
+    )
+    image_bundle_path: Path | None = field(
+        default=None,
+        metadata=_about(
+            "Folder of the image bundle that judges single images.", Path, default_text="the one in the package, if any"
+        ),
+    )
+    image_keep_days: float = field(
+        default=30.0,
+        metadata=_about("Single images and their predictions are deleted after this many days.", number, 0.01, 36500),
+    )
     device_uid: str | None = field(
         default=None,
         metadata=_about("Device UID written into every result.", uid, default_text="made from the serial number"),
@@ -323,6 +342,11 @@ class Settings:
     def shadow_dir(self) -> Path:
         """Folder of the pictures of what a shadow model answered otherwise."""
         return self.data_dir / "shadow"
+
+    @property
+    def images_dir(self) -> Path:
+        """Folder of single images and the pictures of their predictions."""
+        return self.data_dir / "images"
 
     @property
     def scratch_dir(self) -> Path:

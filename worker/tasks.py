@@ -8,6 +8,7 @@ import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache, partial
+from typing import TYPE_CHECKING
 
 from celery.signals import worker_process_init, worker_process_shutdown
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,14 +23,20 @@ from worker.delivery import StudyDelivery
 from worker.destination_file import read_destinations
 from worker.gpus import read_gpus
 from worker.heartbeats import Process, Pulse, Role, Vitals
+from worker.image_analysis import ImageAnalyzer
+from worker.image_files import ImageFiles
+from worker.image_model import open_image_bundle
 from worker.links import LinkMaker
 from worker.loaded_models import LoadedModels
-from worker.queues import ANALYZE_STUDY, COMPARE_RUN, DELIVER_STUDY
+from worker.queues import ANALYZE_STUDY, COMPARE_RUN, DELIVER_STUDY, PREDICT_IMAGE
 from worker.reporter import Reporter
 from worker.shadow import ShadowAnalyzer
 from worker.silence import Silences, SparingLinks
 from worker.storage import ResultStore
 from worker.tools import build_tools
+
+if TYPE_CHECKING:
+    from model.image_predictor import ImagePredictor
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +57,12 @@ def deliver_study(study_id: int, generation: int) -> None:
 def compare_run(run_id: int) -> None:
     """Let the shadow model look at a finished run, if no study waits."""
     shadow_analyzer().compare(run_id)
+
+
+@app.task(name=PREDICT_IMAGE)
+def predict_image(image_id: int) -> None:
+    """Judge a single image that waits."""
+    image_analyzer().predict(image_id)
 
 
 @worker_process_init.connect
@@ -119,6 +132,20 @@ def analyzer() -> StudyAnalyzer:
 def shadow_analyzer() -> ShadowAnalyzer:
     """The shadow's part of a GPU worker's child, built once."""
     return ShadowAnalyzer(settings, database(), models(), _now)
+
+
+@cache
+def image_predictor() -> "ImagePredictor":
+    """The image network of a GPU worker's child, loaded when the first image comes."""
+    from model.image_predictor import ImagePredictor  # noqa: PLC0415  (Keras)
+
+    return ImagePredictor(open_image_bundle(settings))
+
+
+@cache
+def image_analyzer() -> ImageAnalyzer:
+    """The part of a GPU worker's child that judges single images, built once."""
+    return ImageAnalyzer(database(), ImageFiles(settings.images_dir), image_predictor, _now)
 
 
 @cache

@@ -55,6 +55,7 @@ class Fate(StrEnum):
     UNREADABLE = "encrypted, or compressed in another way than deflate"
     NESTED = "archives inside an archive: unpack them first"
     NOT_A_FILE = "links or devices"
+    NO_IMAGE = "neither JPEG, PNG nor CT slices"
 
 
 class Stop(StrEnum):
@@ -64,6 +65,7 @@ class Stop(StrEnum):
     DATABASE = "The database does not answer. Try again in a moment: what is here stays here."
     NOT_PLAIN_ZIP = "The archive is no plain zip file (without ZIP64 and comment), or its end is missing."
     TOO_MANY = f"There are more than {MAX_FILES} files. Upload one study at a time."
+    TOO_MANY_IMAGES = "There are too many images: the first are taken, upload the rest separately."
     TOO_LARGE = "The archive would unpack to more than is accepted. Upload one study at a time."
 
 

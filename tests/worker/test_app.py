@@ -5,7 +5,15 @@ import sys
 from pathlib import Path
 
 from worker.app import make_app
-from worker.queues import ANALYZE_STUDY, CLERK_QUEUE, COMPARE_RUN, DELIVER_STUDY, GPU_QUEUE, SHADOW_QUEUE
+from worker.queues import (
+    ANALYZE_STUDY,
+    CLERK_QUEUE,
+    COMPARE_RUN,
+    DELIVER_STUDY,
+    GPU_QUEUE,
+    PREDICT_IMAGE,
+    SHADOW_QUEUE,
+)
 from worker.settings import Settings
 
 
@@ -20,6 +28,7 @@ def test_tasks_are_acknowledged_late_serialized_as_json_and_spawned() -> None:
         ANALYZE_STUDY: {"queue": GPU_QUEUE},
         DELIVER_STUDY: {"queue": CLERK_QUEUE},
         COMPARE_RUN: {"queue": SHADOW_QUEUE},
+        PREDICT_IMAGE: {"queue": GPU_QUEUE},
     }
     assert conf.broker_transport_options["visibility_timeout"] > conf.task_time_limit
 
@@ -38,4 +47,4 @@ def test_the_parent_of_the_pool_knows_the_tasks_and_never_loads_keras(tmp_path: 
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
     )
-    assert done.stdout.splitlines() == [str(sorted([ANALYZE_STUDY, COMPARE_RUN, DELIVER_STUDY])), "[]"]
+    assert done.stdout.splitlines() == [str(sorted([ANALYZE_STUDY, COMPARE_RUN, DELIVER_STUDY, PREDICT_IMAGE])), "[]"]

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from worker import console_records  # noqa: F401  (its tables belong to the metadata)
+from worker import console_records, upload_records  # noqa: F401  (their tables belong to the metadata)
 from worker.records import Base
 
 connection = context.config.attributes["connection"]
