@@ -10,7 +10,7 @@ from pydicom import dcmread
 from sqlalchemy import select, update
 
 from tests.worker.console_client import Answer, console
-from tests.worker.scripted import ScriptedPacs, Workplace, analyzed, workplace
+from tests.worker.scripted import ScriptedPacs, Workplace, analyzed, copy_records, workplace
 from worker.console_records import Act, AuditEntry
 from worker.records import ResultObject, Study
 from worker.states import StudyState
@@ -351,6 +351,25 @@ def test_every_page_is_complete_html(failed):
         assert page.status == 200, path
         assert_accessible(page.text)
     assert_accessible(running.anonymous().get("/sign-in").text)
+
+
+@pytest.mark.peer
+def test_every_page_answers_over_postgresql(tmp_path, named_template, empty_postgresql):
+    pacs = ScriptedPacs()
+    with analyzed(named_template, tmp_path / "data", pacs.peer) as source:
+        assert source.deliver() is StudyState.DELIVERED
+        with workplace(tmp_path / "data", pacs.peer, database_url=empty_postgresql) as place:
+            copy_records(source.database, place.database)
+            with console(place) as running:
+                browser = running.browser("admin-i")
+                pages = ("/studies?level=C5&least=10", "/studies/1", "/queues", "/queues/failed", "/users", "/audit")
+                assert {path: browser.get(path).status for path in pages} == dict.fromkeys(pages, 200)
+                name = str(place.settings.destination)
+                assert browser.post("/studies/1/send", form_of="/studies/1", destination=name).status == 303
+                assert browser.post("/queues/mode", form_of="/queues", mode="paused").status == 303
+                assert browser.post("/studies/1/retract", form_of="/studies/1", reason="quality").status == 303
+                assert place.state() is StudyState.SENDING
+    pacs.stop()
 
 
 def assert_accessible(html: str) -> None:
