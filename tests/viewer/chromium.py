@@ -10,7 +10,7 @@ import os
 import select
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,8 +50,19 @@ CENTER = """(element => {
 """The middle of an element, unless something else covers it."""
 
 
+KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), "Space": (32, " ")}
+"""Keys that have a name: their code, and the character that they type."""
+SHIFT = 8
+LEFT = ("Execution context was destroyed", "Inspected target navigated", "Cannot find context", "Cannot find default")
+"""What Chromium says of a script whose page gave way to another."""
+
+
 class PageError(Exception):
     """Chromium refused a command, or the script in a page failed."""
+
+
+class PageLeft(PageError):
+    """The page gave way to another while it was asked."""
 
 
 @dataclass
@@ -80,8 +91,8 @@ class Chromium:
             for listener in self.listeners:
                 listener(answer)
         if "error" in answer:
-            message_text = f"{method}: {answer['error'].get('message')}"
-            raise PageError(message_text)
+            reason = str(answer["error"].get("message"))
+            raise (PageLeft if reason.startswith(LEFT) else PageError)(f"{method}: {reason}")
         return dict(answer["result"])
 
     def _receive(self, deadline: float, method: str) -> dict[str, Any]:
@@ -108,12 +119,16 @@ class Chromium:
 
 @dataclass
 class Page:
-    """One page. ``errors`` are scripts' uncaught exceptions, ``console`` all lines of its console with their level."""
+    """One page. ``errors`` are scripts' uncaught exceptions, ``console`` all lines of its console with their level.
+
+    ``requests`` are the addresses that it asked for since ``watch_requests``.
+    """
 
     browser: Chromium
     session: str
     errors: list[str] = field(default_factory=list)
     console: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
     def hear(self, message: dict[str, Any]) -> None:
         """Note what an event of this page says."""
@@ -129,6 +144,26 @@ class Page:
         elif message["method"] == "Log.entryAdded":
             entry = parameters["entry"]
             self.console.append(f"{entry['level']}: {entry['text']} {entry.get('url', '')}")
+        elif message["method"] == "Network.requestWillBeSent":
+            self.requests.append(str(parameters["request"]["url"]))
+
+    def watch_requests(self) -> None:
+        """Note from now on what the page asks for."""
+        self.browser.call("Network.enable", self.session)
+
+    def resize(self, width: int, height: int, *, dark: bool = False) -> None:
+        """Give the page another size in CSS pixels, and say whether its user likes dark pages."""
+        self.browser.call(
+            "Emulation.setDeviceMetricsOverride",
+            self.session,
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+        self.browser.call("Emulation.setScrollbarsHidden", self.session, hidden=True)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.browser.call("Emulation.setEmulatedMedia", self.session, features=[scheme])
 
     def go(self, url: str) -> None:
         """Open an address; return when the answer has come, before it is shown."""
@@ -150,9 +185,9 @@ class Page:
         """Return the value of a script's expression as soon as it is truthy; fail the test with ``what`` if never."""
         deadline = time.monotonic() + seconds
         while True:
-            value = self.run(script)
-            if value:
-                return value
+            with suppress(PageLeft):
+                if value := self.run(script):
+                    return value
             if time.monotonic() > deadline:
                 pytest.fail(f"waited {seconds:g} s in vain for {what}; the page says:\n{self.text()}")
             time.sleep(POLL_SECONDS)
@@ -190,9 +225,42 @@ class Page:
                 "Input.dispatchKeyEvent", self.session, type=kind, key=key, text=text, windowsVirtualKeyCode=code
             )
 
-    def photograph(self) -> bytes:
-        """What the page shows, as a PNG."""
-        answer = self.browser.call("Page.captureScreenshot", self.session, format="png")
+    def press_key(self, name: str, *, shift: bool = False) -> None:
+        """Press a key that has a name (see ``KEYS``)."""
+        code, text = KEYS[name]
+        key = text if text == " " else name
+        modifiers = SHIFT if shift else 0
+        for kind, typed in (("keyDown", text), ("keyUp", "")):
+            self.browser.call(
+                "Input.dispatchKeyEvent",
+                self.session,
+                type=kind,
+                key=key,
+                code=name,
+                text=typed,
+                windowsVirtualKeyCode=code,
+                modifiers=modifiers,
+            )
+
+    def write(self, text: str) -> None:
+        """Type a text where the focus is."""
+        self.browser.call("Input.insertText", self.session, text=text)
+
+    def choose_files(self, selector: str, *files: Path) -> None:
+        """Choose files in an ``<input type="file">`` as its dialog would."""
+        answer = self.browser.call(
+            "Runtime.evaluate", self.session, expression=f"document.querySelector({json.dumps(selector)})"
+        )
+        handle = answer["result"]["objectId"]
+        self.browser.call("DOM.setFileInputFiles", self.session, files=[str(file) for file in files], objectId=handle)
+
+    def photograph(self, *, whole: bool = False) -> bytes:
+        """What the page shows, or all of it however long it is, as a PNG."""
+        more: dict[str, Any] = {}
+        if whole:
+            size = self.browser.call("Page.getLayoutMetrics", self.session)["cssContentSize"]
+            more = {"captureBeyondViewport": True, "clip": {**size, "scale": 1}}
+        answer = self.browser.call("Page.captureScreenshot", self.session, format="png", **more)
         return base64.b64decode(answer["data"])
 
     def _mouse(self, kind: str, x: float, y: float, **more: Any) -> None:

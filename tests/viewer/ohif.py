@@ -4,14 +4,7 @@ The viewer and the PACS's DICOMweb interface have one address, as behind a hospi
 no file is the viewer's own page, which reads the path itself.
 """
 
-import base64
-import fcntl
-import hashlib
 import http.client
-import shutil
-import subprocess
-import tarfile
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,17 +12,25 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.conftest import PROJECT
+from tests.npm_package import NpmPackage
 from tests.orthanc import Orthanc
-from tests.processes import missing, unavailable
 
-VERSION = "3.13.2"
-PACKAGE = f"@ohif/app@{VERSION}"
-INTEGRITY = "sha512-WZdxmpmG7rqFgW9ZJLcbgr3XCtLi1KDNPoMaeY5PPe6j4G4fjEjjkycZM6C6Zk2F87BKxFfpq+jd5xXZB9E8EA=="
 UNUSED = ("ort/", "dicom-microscopy-viewer/")
 """Parts of the release for other work (networks in the browser, microscopy): three quarters of its size."""
-DOWNLOAD_SECONDS = 200
-CACHE = PROJECT / ".cache" / f"ohif-{VERSION}"
+
+
+def place(path: str) -> str | None:
+    """Where a file of the package is kept: the built viewer alone."""
+    name = path.removeprefix("dist/")
+    return None if name == path or name.startswith(UNUSED) else name
+
+
+OHIF = NpmPackage(
+    "@ohif/app",
+    "3.13.2",
+    "sha512-WZdxmpmG7rqFgW9ZJLcbgr3XCtLi1KDNPoMaeY5PPe6j4G4fjEjjkycZM6C6Zk2F87BKxFfpq+jd5xXZB9E8EA==",
+    place,
+)
 CONFIGURATION = Path(__file__).parent / "ohif-config.js"
 MEDIA_TYPES = {
     ".html": "text/html",
@@ -41,62 +42,6 @@ MEDIA_TYPES = {
     ".png": "image/png",
     ".woff2": "font/woff2",
 }
-
-
-def ohif_release() -> Path:
-    """The folder with the built viewer, fetched by npm the first time; no network or no npm ends the test."""
-    CACHE.parent.mkdir(exist_ok=True)
-    with (CACHE.parent / "ohif.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two test processes at once: the second finds the work done
-        if not CACHE.is_dir():
-            with tempfile.TemporaryDirectory(dir=CACHE.parent, prefix="ohif-") as name:
-                archive = download(Path(name))
-                verify(archive)
-                unpack(archive, Path(name) / "release")
-                (Path(name) / "release").rename(CACHE)
-    return CACHE
-
-
-def download(folder: Path) -> Path:
-    """The package's archive, from the registry that npm is set up for, without the packages that it was built from."""
-    npm = shutil.which("npm") or missing("npm")
-    command = [
-        npm,
-        "pack",
-        PACKAGE,
-        "--ignore-scripts",
-        "--silent",
-        "--fetch-retries=1",
-        "--fetch-retry-mintimeout=2000",
-    ]
-    try:
-        subprocess.run(command, check=True, cwd=folder, capture_output=True, timeout=DOWNLOAD_SECONDS)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-        unavailable(f"npm could not fetch {PACKAGE}: is there a network?")
-    [archive] = folder.glob("*.tgz")
-    return archive
-
-
-def verify(archive: Path) -> None:
-    """Raise ``ValueError`` unless the archive is the one that was tried and written down."""
-    digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
-    if f"sha512-{digest}" != INTEGRITY:
-        raise ValueError(f"this is not the {PACKAGE} that was tried: sha512-{digest}")
-
-
-def unpack(archive: Path, folder: Path) -> None:
-    """Write the files of the built viewer into ``folder``."""
-    with tarfile.open(archive) as opened:
-        for member in opened:
-            name = member.name.removeprefix("package/dist/")
-            if not member.isfile() or name == member.name or name.startswith(UNUSED):
-                continue
-            target = folder / name
-            assert target.resolve().is_relative_to(folder.resolve())
-            target.parent.mkdir(parents=True, exist_ok=True)
-            content = opened.extractfile(member)
-            assert content is not None
-            target.write_bytes(content.read())
 
 
 class ViewerServer(ThreadingHTTPServer):

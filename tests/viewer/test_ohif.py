@@ -17,7 +17,7 @@ from tests.conftest import PROJECT
 from tests.peers import orthanc, wait_until
 from tests.viewer.chromium import chromium
 from tests.viewer.neck_study import BROKEN, NeckStudy, write_study
-from tests.viewer.ohif import ohif_release, viewer_server
+from tests.viewer.ohif import OHIF, viewer_server
 from tests.viewer.reader import Outline, Reader
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -35,7 +35,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> NeckStudy:
 @pytest.fixture(scope="module")
 def reader(study: NeckStudy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     """One reader for all tests of this module."""
-    release = ohif_release()
+    release = OHIF.fetched()
     folder = tmp_path_factory.mktemp("viewer")
     with (
         chromium(folder / "chromium") as browser,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.viewer.ohif import PACKAGE, download, verify
+from tests.viewer.ohif import OHIF
 
 
 @pytest.fixture
@@ -18,12 +18,12 @@ def no_registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_registry")
 def test_without_a_network_the_test_is_skipped_with_the_reason(monkeypatch, tmp_path):
     monkeypatch.delenv("CI", raising=False)
-    with pytest.raises(pytest.skip.Exception, match=PACKAGE):
-        download(tmp_path)
+    with pytest.raises(pytest.skip.Exception, match=OHIF.specifier):
+        OHIF.download(tmp_path)
 
 
 def test_another_archive_than_the_one_that_was_tried_is_refused(tmp_path):
     archive = tmp_path / "app.tgz"
     archive.write_bytes(b"something else")
     with pytest.raises(ValueError, match="not the @ohif/app"):
-        verify(archive)
+        OHIF.verify(archive)

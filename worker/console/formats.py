@@ -34,7 +34,10 @@ def percent(probability: float | None) -> str:
 
 def size(count: int) -> str:
     """Bytes."""
-    return f"{count / 1024**2:.1f} MiB" if count >= 1024**2 else f"{count / 1024:.0f} KiB"
+    for unit, name in ((1024**3, "GiB"), (1024**2, "MiB")):
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return f"{count / 1024:.0f} KiB"
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
