@@ -94,7 +94,7 @@ def test_no_module_is_named_like_one_of_the_standard_library():
     assert stems & set(sys.stdlib_module_names) == set()
 
 
-@pytest.mark.parametrize("module", ["worker.cli", "worker.listener", "worker.app"])
+@pytest.mark.parametrize("module", ["worker.cli", "worker.listener", "worker.app", "worker.console.server"])
 def test_a_light_process_does_not_load_the_network_engine(module: str, tmp_path: Path):
     script = f"import sys, {module}; print([name for name in ('tensorflow', 'keras') if name in sys.modules])"
     assert run(sys.executable, "-c", script, folder=tmp_path, CSPINE_DATA_DIR=str(tmp_path)).strip() == "[]"

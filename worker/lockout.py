@@ -1,6 +1,7 @@
 """Refused sign-ins are counted by name and by address, in the records; after too many nobody gets in for a while."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import case, delete, update
@@ -15,15 +16,19 @@ NAME_LIMIT = 5
 ADDRESS_LIMIT = 30
 
 
-def begin(session: Session, limits: Mapping[str, int], now: datetime) -> tuple[bool, bool]:
-    """Count a try under each key before it is made, so that tries at the same time count too.
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Under which keys too much was tried; ``begins`` says that one of them is locked by this very try."""
 
-    Returns whether it may be made, and whether this try is the first that may not.
-    """
+    locked: frozenset[str]
+    begins: bool
+
+
+def begin(session: Session, limits: Mapping[str, int], now: datetime) -> Verdict:
+    """Count a try under each key before it is made, so that tries at the same time count too."""
     session.execute(delete(RefusedSignIns).where(RefusedSignIns.since <= now - WINDOW))
-    counts = {key: _count(session, key, limit, now) for key, limit in sorted(limits.items())}
-    beyond = {key: counts[key] - limit for key, limit in limits.items()}
-    return max(beyond.values()) <= 0, 1 in beyond.values()
+    beyond = {key: _count(session, key, limit, now) - limit for key, limit in sorted(limits.items())}
+    return Verdict(frozenset(key for key, excess in beyond.items() if excess > 0), 1 in beyond.values())
 
 
 def succeeded(session: Session, name_key: str, address_key: str) -> None:

@@ -43,19 +43,24 @@ class SignIns:
     passwords: Passwords = field(default_factory=Passwords)
 
     def sign_in(self, name: str, password: str, address: str) -> str | None:
-        """The secret of a new session, or None: whatever the reason, the answer and the work are the same."""
+        """The secret of a new session, or None: the answer and the work tell nobody whether there is such a user.
+
+        An address that is locked out gets no work done.
+        """
         now, known = self.clock(), name.strip().casefold()[:64]
         name_key, address_key = self.name_key(known), self.key.digest("address", address)
         with self.database.transaction() as session:
             limits = {name_key: lockout.NAME_LIMIT, address_key: lockout.ADDRESS_LIMIT}
-            allowed, first = lockout.begin(session, limits, now)
+            verdict = lockout.begin(session, limits, now)
             user = session.scalar(select(User).where(User.name == known))
             actor = Actor(known if user is not None else "(unknown)", address)
-            if first:
+            if verdict.begins:
                 audit.record(session, actor, Act.LOCKED_OUT, now, detail=f"for {lockout.WINDOW.seconds // 60} minutes")
-        usable = user.password_hash if user is not None and user.enabled and allowed else None
+        if address_key in verdict.locked:
+            return None
+        usable = user.password_hash if user is not None and user.enabled and not verdict.locked else None
         if not self.passwords.matches(usable, password):
-            if allowed:
+            if not verdict.locked:
                 with self.database.transaction() as session:
                     audit.record(session, actor, Act.SIGN_IN_REFUSED, now)
             return None
@@ -77,9 +82,9 @@ class SignIns:
         passwords.check(new, who.name)
         now, name_key = self.clock(), self.name_key(who.name)
         with self.database.transaction() as session:
-            allowed, _ = lockout.begin(session, {name_key: lockout.NAME_LIMIT}, now)
+            verdict = lockout.begin(session, {name_key: lockout.NAME_LIMIT}, now)
             stored = session.get_one(User, who.user_id).password_hash
-        if not self.passwords.matches(stored if allowed else None, old):
+        if not self.passwords.matches(None if verdict.locked else stored, old):
             return None
         hashed = self.passwords.hash(new)
         with self.database.transaction() as session:

@@ -139,7 +139,8 @@ def transition(session: Session, position: Position, move: Move) -> Position:
     """Move the study from ``position`` by ``move`` and return where it is then.
 
     Raises ForbiddenMove when the table has no such move, StaleStudy when the study is not at ``position``. CLAIMED is
-    for ``claim`` alone. Lease, progress and pause end with the move; a failure stays until the next one.
+    for ``claim`` alone. Lease, progress and pause end with the move; a failure stays until the next one. A retraction
+    ends a hold: nothing keeps it back.
     """
     if move.cause is Cause.CLAIMED:
         raise ForbiddenMove("a study is claimed by claim(), which makes its lease")
@@ -157,6 +158,8 @@ def transition(session: Session, position: Position, move: Move) -> Position:
         "failure_code": move.failure.code if move.failure is not None else None,
         "failure_text": move.failure.text if move.failure is not None else None,
     }
+    if move.cause is Cause.RETRACTED:
+        values["held_at"] = None
     _compare_and_set(session, position, values | _counters(move) | _times(move, new_state))
     reached = Position(position.study_id, new_state, generation)
     _record(session, reached, position.state, move)

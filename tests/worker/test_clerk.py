@@ -7,16 +7,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
 from tests.peers import wait_until
 from tests.worker.scripted import RecordsRings, workplace, write_boxes
-from worker.clerk import Sweeper
+from worker.clerk import Numberer, Sweeper
+from worker.installation_key import InstallationKey
 from worker.ports import BellUnavailable
 from worker.records import Study
 from worker.settings import Settings
 from worker.states import StudyState
+from worker.study_numbers import number_digest
 
 
 class SilentBell(RecordsRings):
@@ -40,6 +42,23 @@ def test_a_quiet_study_is_queued_although_the_broker_is_away_and_rung_for_again(
         sweeper.stop()
         assert place.state() is StudyState.QUEUED
         assert not sweeper._thread.is_alive()
+
+
+def test_a_clerk_reads_the_numbers_that_studies_are_found_by(tmp_path: Path) -> None:
+    write_boxes(tmp_path / "boxes")
+    with workplace(tmp_path / "data") as place:
+        place.receive(tmp_path / "boxes")
+        settings = Settings(data_dir=tmp_path / "data", sweep_seconds=0.05)
+        numberer = Numberer(settings, place.database)
+        numberer.start()
+        digest = number_digest(InstallationKey.of(settings), "A1")  # of the synthetic study
+
+        def is_found() -> bool:
+            with place.database.reading() as session:
+                return session.scalar(select(Study.number_digest)) == digest
+
+        wait_until(is_found, 30, "the number")
+        numberer.stop()
 
 
 def test_a_database_that_does_not_answer_for_a_while_is_waited_for(tmp_path: Path) -> None:

@@ -72,6 +72,14 @@ def test_the_example_is_a_valid_file_also_where_it_is_commented_out(folder: Path
     assert str(cloud) == "cloud (https://cloud.example/dicom-web)"
 
 
+def test_one_destination_at_least_gets_every_result(folder: Path):
+    asked = '[[destination]]\nname = "b"\npeer = "B@h:104"\nautomatic = false\n'
+    first, second = parse_destinations(write(folder, f"[[destination]]\n{PEER}{asked}"))
+    assert (first.automatic, second.automatic) == (True, False)
+    with pytest.raises(SettingsError, match="every result"):
+        parse_destinations(write(folder, asked))
+
+
 def test_results_are_built_for_every_profile_once():
     air = profile_of("air")
     destinations = [Destination("a", profile=air), Destination("b"), Destination("c", profile=air)]
@@ -103,6 +111,7 @@ WEB = 'name = "a"\nurl = "https://h/dicom-web"\n'
         (PEER + "commitment_wait_seconds = -1", "commitment_wait_seconds", "30 days"),
         (PEER + "commitment_wait_seconds = true", "commitment_wait_seconds", "30 days"),
         (PEER + 'reconcile = "yes"', "reconcile", "true or false"),
+        (PEER + "automatic = 1", "automatic", "true or false"),
         (PEER + "recconcile = true", "recconcile", "did you mean reconcile"),
         (PEER + 'token_file = "token"', "token_file", "DICOMweb"),
         (PEER + 'tls = { trusted = "nowhere.pem" }', "tls.trusted", "nowhere.pem cannot be read"),

@@ -143,6 +143,7 @@ def test_an_address_that_tries_many_names_is_locked_out(accounts: Accounts):
         assert sign_in(accounts, f"user{number}", GOOD) is None
     assert sign_in(accounts) is None
     assert is_in(accounts, sign_in(accounts, address="10.0.0.10"))
+    assert [act for act, _ in acts(accounts)].count(Act.LOCKED_OUT) == 1
 
 
 def test_signing_in_forgets_what_was_refused_before(accounts: Accounts):

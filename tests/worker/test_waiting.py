@@ -56,6 +56,16 @@ def test_a_held_study_is_neither_announced_nor_claimed_until_it_is_released(data
     assert (details(database, "HELD"), details(database, "RELEASED")) == (["by anna"], ["by ben"])
 
 
+def test_a_retraction_ends_a_hold(database: Database, clock: FakeClock):
+    position = queued(database, clock)
+    with database.transaction() as session:
+        lease = studies.claim(session, position, clock(), 60)
+        position = studies.transition(session, lease.position, Move(Cause.ANALYZED, clock()))
+        waiting.hold(session, position.study_id, clock(), "anna")
+        position = studies.transition(session, position, Move(Cause.RETRACTED, clock()))
+    claim(database, position, clock)
+
+
 def test_a_study_at_its_end_cannot_be_held(database: Database, clock: FakeClock):
     position = queued(database, clock)
     with database.transaction() as session:
