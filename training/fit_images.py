@@ -32,7 +32,8 @@ from training.start import load_start
 from training.studies import DataSetError
 
 MOST_VALIDATION_BATCHES = 60
-SETTINGS = ("image_network", "image_preprocess", "data", "augmentation", "transfer")
+EVIDENCE_WEIGHT = 0.5
+SETTINGS = ("image_network", "image_preprocess", "data", "augmentation", "mask_shape", "transfer")
 """What of a run's record its result depends on besides."""
 
 
@@ -58,7 +59,10 @@ def fit_images(config: FitImagesConfig) -> Path:
     with computing(fit) as devices:
         network = build_image_network(network_config)
         transferred = _transferred(config, network)
-        validation = image_source(config.prepared, Split.VALIDATION, config.batch, config.seed, None)
+        rows, columns = network.output["evidence"].shape[1:3]
+        mask_shape = (int(rows), int(columns)) if config.masks and prepared.masked else None
+        draw = (config.batch, config.seed)
+        validation = image_source(config.prepared, Split.VALIDATION, *draw, None, mask_shape)
         described = _described(network_config)
         data = data_record(prepared)
         record = {
@@ -67,6 +71,7 @@ def fit_images(config: FitImagesConfig) -> Path:
             "image_preprocess": IMAGE_PREPROCESS_VERSION,
             "data": data,
             "augmentation": asdict(augmentation) if augmentation else None,
+            "mask_shape": list(mask_shape) if mask_shape else None,
             "devices": devices,
             "transfer": transferred.as_json() if transferred else None,
         }
@@ -74,9 +79,9 @@ def fit_images(config: FitImagesConfig) -> Path:
             Training(
                 fit,
                 network,
-                partial(compile_images, fit),
+                partial(compile_images, fit, masked=mask_shape is not None),
                 partial(_begin, config),
-                partial(image_source, config.prepared, Split.TRAIN, config.batch, config.seed, augmentation),
+                partial(image_source, config.prepared, Split.TRAIN, *draw, augmentation, mask_shape),
                 tuple(validation(place) for place in range(fit.validation_batches)),
                 record,
                 {"fit": recorded(fit)} | {name: record[name] for name in SETTINGS},
@@ -84,15 +89,19 @@ def fit_images(config: FitImagesConfig) -> Path:
         )
 
 
-def compile_images(config: FitConfig, network: Any, phase: Phase) -> None:
-    """Make an image network ready for a phase."""
+def compile_images(config: FitConfig, network: Any, phase: Phase, *, masked: bool = False) -> None:
+    """Make an image network ready for a phase; ``masked``: its map of evidence has a truth too."""
     freeze_encoder(network, frozen=phase.frozen)
     if config.recipe is Recipe.PAPER:
         optimizer, levels = keras.optimizers.SGD(phase.learning_rate, momentum=0.9), image_losses.paper_image_level_loss
     else:
         optimizer = keras.optimizers.Adam(phase.learning_rate, clipnorm=1.0)
         levels = image_losses.image_level_loss
-    network.compile(optimizer=optimizer, loss={"levels": levels, "fracture": image_losses.image_fracture_loss})
+    losses: dict[str, Any] = {"levels": levels, "fracture": image_losses.image_fracture_loss}
+    if masked:
+        losses["evidence"] = image_losses.image_evidence_loss
+    weights = {name: EVIDENCE_WEIGHT if name == "evidence" else 1.0 for name in losses}
+    network.compile(optimizer=optimizer, loss=losses, loss_weights=weights)
 
 
 def data_record(prepared: PreparedImages) -> dict[str, Any]:
@@ -104,6 +113,7 @@ def data_record(prepared: PreparedImages) -> dict[str, Any]:
         "images": {str(split): len(prepared.of(split)) for split in Split},
         "studies": {str(split): len({one.group for one in prepared.of(split)}) for split in Split},
         "augmented_copies": sum(one.copy for one in prepared.images),
+        "masked": sum(one.masked for one in prepared.images),
         "split_sha256": hashlib.sha256("".join(lines).encode()).hexdigest(),
     }
 

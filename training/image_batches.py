@@ -5,6 +5,7 @@ A batch is drawn with a generator of its own, seeded by the run's seed and the s
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,11 @@ from model.image_preprocess import network_input
 from training.feed import Batch, Source
 from training.prepared import Split
 from training.prepared_images import PreparedImage, read_index
+from training.truth import UNKNOWN
+
+Field = NDArray[np.float32]
 
 STREAMS = {Split.TRAIN: 83, Split.VALIDATION: 89, Split.TEST: 97}
-UNKNOWN = -1
-"""What stands for a label that nobody gave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,18 @@ def labels_of(images: tuple[PreparedImage, ...]) -> dict[str, NDArray[np.float32
     }
 
 
-def image_source(folder: Path, split: Split, count: int, seed: int, augmentation: ImageAugmentation | None) -> Source:
+def image_source(
+    folder: Path,
+    split: Split,
+    count: int,
+    seed: int,
+    augmentation: ImageAugmentation | None,
+    mask_shape: tuple[int, int] | None = None,
+) -> Source:
     """Batches of a prepared folder, one of them in memory at a time; raises ``DataSetError`` where it is none.
 
     Half of a training batch is fractured, as far as there are both; validation goes through the split in order.
+    ``mask_shape``: the size of the map of evidence, whose truth comes besides; None leaves it out.
     """
     prepared = read_index(folder)
     images = prepared.of(split)
@@ -57,29 +67,47 @@ def image_source(folder: Path, split: Split, count: int, seed: int, augmentation
         rng = np.random.default_rng((seed, STREAMS[split], step))
         if augmentation is None:
             chosen = np.arange(step * count, (step + 1) * count) % len(images)
-            drawn = prepared.pixels([images[index] for index in chosen])
         else:
             half = count // 2
             chosen = np.concatenate([rng.choice(broken, half), rng.choice(rest, count - half)])
-            pixels = prepared.pixels([images[index] for index in chosen])
-            drawn = np.stack([augmented(one, augmentation, rng) for one in pixels])
-        names = tuple(images[index].name for index in chosen)
-        return Batch(network_input(drawn), {name: values[chosen] for name, values in truth.items()}, names)
+        taken = [images[index] for index in chosen]
+        pixels, masks = prepared.pixels(taken), prepared.masks(taken)
+        if augmentation is not None:
+            seen = [augmented(one, mask, augmentation, rng) for one, mask in zip(pixels, masks, strict=True)]
+            pixels, masks = np.stack([one for one, _ in seen]), np.stack([mask for _, mask in seen])
+        told = {name: values[chosen] for name, values in truth.items()}
+        if mask_shape is not None:
+            told["evidence"] = coarse(masks, mask_shape)[..., None]
+        return Batch(network_input(pixels), told, tuple(image.name for image in taken))
 
     return batch
 
 
-def augmented(pixels: NDArray[np.uint8], how: ImageAugmentation, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A standard image seen otherwise: turned, shifted, zoomed, mirrored, brighter, noisier."""
+def coarse(masks: Field, shape: tuple[int, int]) -> Field:
+    """Masks (n, row, column) on fewer pixels: a pixel is as broken as the most broken that it covers."""
+    count, rows, columns = masks.shape
+    blocks = masks.reshape(count, shape[0], rows // shape[0], shape[1], columns // shape[1])
+    return np.asarray(blocks.max(axis=(2, 4)), dtype=np.float32)
+
+
+def augmented(
+    pixels: NDArray[np.uint8], mask: Field, how: ImageAugmentation, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], Field]:
+    """A standard image seen otherwise: turned, shifted, zoomed, mirrored, brighter, noisier; its mask moves with it."""
     angle = np.radians(rng.uniform(-how.degrees, how.degrees))
     zoom = 1 + rng.uniform(-how.zoom, how.zoom)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / zoom
     size = np.array(pixels.shape)
     middle = (size - 1) / 2
     offset = middle - turn @ middle + rng.uniform(-how.shift, how.shift, 2) * size
-    source = pixels[:, ::-1] if how.flip and rng.random() < 0.5 else pixels
-    gray = ndimage.affine_transform(source.astype(np.float32), turn, offset, order=1, mode="constant", cval=0)
-    gray = (gray - 127.5) * np.float32(1 + rng.uniform(-how.contrast, how.contrast)) + 127.5
+    flipped = how.flip and rng.random() < 0.5
+
+    def moved(values: NDArray[Any]) -> Field:
+        source = (values[:, ::-1] if flipped else values).astype(np.float32)
+        return np.asarray(ndimage.affine_transform(source, turn, offset, order=1, mode="constant", cval=0))
+
+    gray = (moved(pixels) - 127.5) * np.float32(1 + rng.uniform(-how.contrast, how.contrast)) + 127.5
     gray += np.float32(255 * rng.uniform(-how.brightness, how.brightness))
     gray += rng.standard_normal(gray.shape, dtype=np.float32) * np.float32(255 * how.noise * rng.random())
-    return np.asarray(np.rint(np.clip(gray, 0, 255)), dtype=np.uint8)
+    known = mask.min() >= 0
+    return np.asarray(np.rint(np.clip(gray, 0, 255)), dtype=np.uint8), moved(mask) if known else mask

@@ -12,13 +12,17 @@ from model.image_preprocess import bone_window
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg"})
 SLICES = frozenset({".dcm", ".dicom", ".ima", ""})
+MASK_SUFFIX = ".mask.png"
+"""``NAME.mask.png`` beside ``NAME.png`` (or .jpg, .dcm): where its fracture is, white on black."""
 BATCH = 64
 """Slices that one process decodes: starting it takes as long as decoding some tens."""
 
 
 def is_image_file(path: Path) -> bool:
     """Whether a name looks like an image's; CT slices often have no suffix."""
-    return path.suffix.lower() in PICTURES | SLICES and not path.name.startswith(".") and path.name != "DICOMDIR"
+    if path.name.startswith(".") or path.name == "DICOMDIR" or path.name.lower().endswith(MASK_SUFFIX):
+        return False
+    return path.suffix.lower() in PICTURES | SLICES
 
 
 def read_picture(path: Path) -> Picture:

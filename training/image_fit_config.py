@@ -51,6 +51,9 @@ class FitImagesConfig:
         float | None, Field(gt=0, description="Peak rate after the frozen part; else a tenth of the rate")
     ] = None
     augment: Annotated[bool, Field(description="Turn, shift, zoom, mirror and brighten training images")] = True
+    masks: Annotated[
+        bool, Field(description="Learn the map of evidence from masks of fractures, where there are any")
+    ] = True
     start: Annotated[Path | None, Field(description="Weights of an earlier run or of a bundle to begin with")] = None
     transfer: Annotated[
         Literal["none", "embedded"],

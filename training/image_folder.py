@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
 from model.findings import Vertebra
-from training.image_files import is_image_file
+from training.image_files import MASK_SUFFIX, is_image_file
 from training.image_names import NUMBERED, AmbiguousName, NamePatterns, facts_of
 from training.studies import MOST_NAMED, DataSetError
 
@@ -49,7 +49,8 @@ class LabeledImage:
     """One image and what its name says; ``path`` is below the folder. Images of one ``group`` never cross a split.
 
     ``level`` and ``fractured`` are None where they are unknown; one of them is known. ``augmented`` names what seems to
-    have made this copy of another image ("" nothing).
+    have made this copy of another image ("" nothing). ``masked``: a
+    mask of its fracture lies beside it.
     """
 
     path: PurePosixPath
@@ -57,6 +58,7 @@ class LabeledImage:
     level: Vertebra | None
     fractured: bool | None
     augmented: str = ""
+    masked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,11 @@ def find_images(config: ImageFolderConfig) -> FoundImages:
     images: list[LabeledImage] = []
     problems: list[str] = []
     others: Counter[str] = Counter()
-    for path in _files(config.folder):
+    files = list(_files(config.folder))
+    masks = {path for path in files if path.name.lower().endswith(MASK_SUFFIX)}
+    for path in files:
         if not is_image_file(Path(path)):
-            others[path.suffix.lower()] += 1
+            others[path.suffix.lower()] += path not in masks
             continue
         try:
             facts = facts_of(path, config.patterns)
@@ -102,7 +106,11 @@ def find_images(config: ImageFolderConfig) -> FoundImages:
         if facts.level is None and facts.fractured is None:
             problems.append(f"{config.folder / path}: no name says a level (C1..C7) or fracture / normal")
             continue
-        images.append(LabeledImage(path, facts.group, facts.level, facts.fractured, facts.augmented))
+        masked = path.with_suffix(MASK_SUFFIX) in masks
+        if masked and facts.fractured is not True:
+            problems.append(f"{config.folder / path}: it has a mask of a fracture but no name says fracture")
+            continue
+        images.append(LabeledImage(path, facts.group, facts.level, facts.fractured, facts.augmented, masked))
     if problems and config.unusable is Unusable.REFUSE:
         raise DataSetError(*problems, 'Rename these files, set [patterns], or leave them out with unusable = "skip"')
     _check(config, images)
@@ -169,9 +177,13 @@ def _remarks(images: list[LabeledImage], others: Counter[str]) -> Iterator[str]:
         yield "Every image counts as a study of its own: if several are of one patient, set the pattern `group`."
     if not any(image.level for image in images):
         yield "No name says a level: the network will not name levels."
+    masked = sum(image.masked for image in images)
+    if masked:
+        yield f"{masked} images have a mask of their fracture: the map of evidence is learned from it."
     without = sum(image.fractured is None for image in images)
     if without:
         yield f"{without} images say a level but not whether it is fractured: only their level is learned from."
+    others = +others
     if others:
         suffixes = ", ".join(
             f"{number} {suffix or 'without suffix'}" for suffix, number in others.most_common(MOST_NAMED)

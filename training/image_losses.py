@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from model.findings import Vertebra
+from training.losses import fracture_mask_loss
 
 LEVELS = len(Vertebra)
 
@@ -39,3 +40,8 @@ def image_fracture_loss(truth: Any, predicted: Any) -> Any:
     truth = ops.cast(truth, "float32")
     known = ops.cast(truth[:, 0] >= 0, "float32")
     return _mean(keras.losses.binary_crossentropy(ops.maximum(truth, 0.0), predicted), known)
+
+
+def image_evidence_loss(truth: Any, logits: Any) -> Any:
+    """What the fracture masks of volumes cost (``training.losses``), of a map of logits. Both: (n, row, column, 1)."""
+    return fracture_mask_loss(truth, ops.sigmoid(logits))

@@ -15,9 +15,9 @@ from pydantic import Field
 
 from model.errors import UnusableImage
 from model.image_decoding import Picture
-from model.image_preprocess import ImageConfig, StandardImage, standard_image, statistics_of
+from model.image_preprocess import ImageConfig, StandardImage, resize, standard_image, statistics_of
 from training.config import save_config
-from training.image_files import read_pictures
+from training.image_files import MASK_SUFFIX, read_picture, read_pictures
 from training.image_folder import LEVEL_NAMES, FoundImages, ImageFolderConfig, LabeledImage, Unusable, find_images
 from training.image_names import NamePatterns
 from training.image_split import split_groups
@@ -26,6 +26,7 @@ from training.prepared import Split
 from training.prepared_images import (
     IMAGES,
     INDEX_FILE,
+    MASKS,
     PreparedImage,
     PreparedImages,
     group_hash,
@@ -128,7 +129,8 @@ def prepare_images(config: PrepareImagesConfig) -> Outcome:
     found = find_images(config.images)
     if config.folder.resolve() in (config.output.resolve(), *config.output.resolve().parents):
         raise DataSetError(f"{config.output} lies in the folder of the images: name an output beside it")
-    (config.output / IMAGES).mkdir(parents=True, exist_ok=True)
+    for part in (IMAGES, MASKS):
+        (config.output / part).mkdir(parents=True, exist_ok=True)
     (config.output / INDEX_FILE).unlink(missing_ok=True)
     problems: list[str] = []
     read = list(_read(config, found, problems))
@@ -167,11 +169,22 @@ def _read(config: PrepareImagesConfig, found: FoundImages, problems: list[str]) 
                 problems.append(f"{path}: {standard}")
                 continue
             name = image_name(config.name, labeled[path].path.as_posix())
-            write_image(config.output, name, standard.pixels)
+            try:
+                _write(config, name, path, standard, masked=labeled[path].masked)
+            except UnusableImage as error:
+                problems.append(f"{path.with_suffix(MASK_SUFFIX)}: {error}")
+                continue
             statistics = asdict(statistics_of(standard))
             yield _Read(labeled[path], name, statistics, fingerprint(standard.pixels[standard.inner]))
     finally:
         bar.close()
+
+
+def _write(config: PrepareImagesConfig, name: str, path: Path, standard: StandardImage, *, masked: bool) -> None:
+    """Write a standard image and its mask; ``UnusableImage`` where the mask does not fit."""
+    if masked:
+        write_image(config.output, name, standard_mask(path, standard, config.standard), MASKS)
+    write_image(config.output, name, standard.pixels)
 
 
 def _standard(picture: Picture | UnusableImage, config: ImageConfig) -> StandardImage | UnusableImage:
@@ -181,6 +194,17 @@ def _standard(picture: Picture | UnusableImage, config: ImageConfig) -> Standard
         return standard_image(picture.gray, config)
     except UnusableImage as error:
         return error
+
+
+def standard_mask(path: Path, standard: StandardImage, config: ImageConfig) -> NDArray[np.uint8]:
+    """The mask beside an image on the pixels of its standard image; ``UnusableImage`` where it does not fit."""
+    mask = read_picture(path.with_suffix(MASK_SUFFIX)).gray
+    if mask.shape != standard.source_shape:
+        raise UnusableImage(f"the mask has {mask.shape} pixels, its image {standard.source_shape}")
+    resized, inner = resize(mask[standard.box], config)
+    result = np.zeros(resized.shape, dtype=np.uint8)
+    result[inner] = np.rint(np.clip(resized[inner], 0, 1) * 255)
+    return result
 
 
 def _joined(config: PrepareImagesConfig, read: list[_Read]) -> tuple[list[_Read], list[str]]:
@@ -231,5 +255,12 @@ def _records(data: str, read: Sequence[_Read], splits: dict[str, Split]) -> Iter
             continue
         kept.add(image.group)
         yield PreparedImage(
-            one.name, group_hash(data, image.group), split, image.level, image.fractured, one.statistics, copy
+            name=one.name,
+            group=group_hash(data, image.group),
+            split=split,
+            level=image.level,
+            fractured=image.fractured,
+            statistics=one.statistics,
+            copy=copy,
+            masked=image.masked,
         )

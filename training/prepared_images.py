@@ -4,6 +4,7 @@
 
     FOLDER/images.json         format, preprocessing, splits, remarks, and a record of every image (written last)
            images/<name>.png   the standard image: 8 bit gray, as the network is fed with it
+           masks/<name>.png    where its fracture is, if that is marked
            config.toml         the settings it was made with
 
 ``name`` is ``image-<16 hexadecimal digits>`` and ``group`` a hash: they name no patient.
@@ -27,16 +28,20 @@ from model.image_decoding import decode_image
 from model.image_preprocess import IMAGE_PREPROCESS_VERSION, ImageConfig
 from training.prepared import Split
 from training.studies import DataSetError
+from training.truth import UNKNOWN
 
 FORMAT = "cspine prepared images 1"
 INDEX_FILE = "images.json"
-IMAGES = "images"
+IMAGES, MASKS = "images", "masks"
 _NAME = re.compile(r"image-[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
-    """The record of one image; ``statistics`` are those of ``model.image_preprocess``, ``copy`` of augmented ones."""
+    """The record of one image; ``statistics`` are those of ``model.image_preprocess``, ``copy`` of augmented ones.
+
+    ``masked``: where its fracture is, is marked.
+    """
 
     name: str
     group: str
@@ -45,6 +50,7 @@ class PreparedImage:
     fractured: bool | None
     statistics: dict[str, float]
     copy: bool = False
+    masked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +73,36 @@ class PreparedImages:
         """The levels that training sees an example of."""
         return tuple(sorted({image.level for image in self.of(Split.TRAIN) if image.level is not None}))
 
+    @property
+    def masked(self) -> bool:
+        """Whether the fracture of any image is marked."""
+        return any(image.masked for image in self.images)
+
+    def masks(self, images: Sequence[PreparedImage]) -> NDArray[np.float32]:
+        """Where fractures are (n, row, column; 0..1): nowhere in a normal image, -1 where nobody marked them."""
+        result = np.zeros((len(images), self.preprocess.rows, self.preprocess.columns), dtype=np.float32)
+        for index, image in enumerate(images):
+            if image.masked:
+                result[index] = self._gray(image_file(self.folder, image.name, MASKS))
+            elif image.fractured is not False:
+                result[index] = UNKNOWN
+        return result
+
     def pixels(self, images: Sequence[PreparedImage]) -> NDArray[np.uint8]:
         """Standard images (n, row, column); ``DataSetError`` when a file is missing or damaged."""
-        shape = (self.preprocess.rows, self.preprocess.columns)
-        result = np.empty((len(images), *shape), dtype=np.uint8)
+        result = np.empty((len(images), self.preprocess.rows, self.preprocess.columns), dtype=np.uint8)
         for index, image in enumerate(images):
-            path = image_file(self.folder, image.name)
-            try:
-                gray = decode_image(path.read_bytes()).gray
-            except (OSError, UnusableImage) as error:
-                raise DataSetError(f"{path} cannot be read ({error}): prepare the folder again") from error
-            if gray.shape != shape:
-                raise DataSetError(f"{path} has another size: prepare the folder again")
-            result[index] = np.rint(gray * 255)
+            result[index] = np.rint(self._gray(image_file(self.folder, image.name)) * 255)
         return result
+
+    def _gray(self, path: Path) -> NDArray[np.float32]:
+        try:
+            gray = decode_image(path.read_bytes()).gray
+        except (OSError, UnusableImage) as error:
+            raise DataSetError(f"{path} cannot be read ({error}): prepare the folder again") from error
+        if gray.shape != (self.preprocess.rows, self.preprocess.columns):
+            raise DataSetError(f"{path} has another size: prepare the folder again")
+        return gray
 
 
 def image_name(data: str, path: str) -> str:
@@ -93,24 +115,25 @@ def group_hash(data: str, group: str) -> str:
     return hashlib.sha256(f"{data}/{group}".encode()).hexdigest()[:16]
 
 
-def image_file(folder: Path, name: str) -> Path:
-    """Where an image lies."""
-    return folder / IMAGES / f"{name}.png"
+def image_file(folder: Path, name: str, part: str = IMAGES) -> Path:
+    """Where an image, or its mask, lies."""
+    return folder / part / f"{name}.png"
 
 
-def write_image(folder: Path, name: str, pixels: NDArray[np.uint8]) -> None:
-    """Write a standard image."""
+def write_image(folder: Path, name: str, pixels: NDArray[np.uint8], part: str = IMAGES) -> None:
+    """Write a standard image, or a mask on its pixels."""
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, format="PNG")
-    image_file(folder, name).write_bytes(content.getvalue())
+    image_file(folder, name, part).write_bytes(content.getvalue())
 
 
 def keep_only(prepared: PreparedImages) -> None:
     """Remove images that are not in the index: of an earlier preparation, or copies that are not measured on."""
     names = {image.name for image in prepared.images}
-    for path in (prepared.folder / IMAGES).glob("image-*.png"):
-        if path.stem not in names:
-            path.unlink()
+    for part in (IMAGES, MASKS):
+        for path in (prepared.folder / part).glob("image-*.png"):
+            if path.stem not in names:
+                path.unlink()
 
 
 def write_index(prepared: PreparedImages) -> None:

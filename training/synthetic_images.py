@@ -25,14 +25,15 @@ from model.findings import Vertebra
 from training.anatomy import Anatomy
 from training.crop_cases import PAINTINGS, local_anatomy, painted
 from training.evaluate import TEST_SEED
+from training.image_files import MASK_SUFFIX
 
 logger = logging.getLogger(__name__)
 
 RECORD_FILE = "synthetic-images.json"
 SLICES = (2, 1)
 """Axial and sagittal slices of each painting."""
-LEAST_FRACTURE_MM2 = 8.0
-"""Less of a fracture does not show in a slice."""
+LEAST_FRACTURE_MM2 = 20.0
+"""Less of a fracture does not show plainly in a slice."""
 LEAST_SHARE = 0.45
 """A slice through a level shows this share of what its largest shows."""
 
@@ -82,9 +83,9 @@ def make_case_images(config: SyntheticImages, seed: int) -> int:
     number = 0
     for _ in range(PAINTINGS):
         hu = painted(anatomy, grid, rng)
-        for plane, gray in _slices(hu, anatomy, level, spacing, rng, fractured=fractured):
+        for plane, shown, broken in _slices(hu, anatomy, level, spacing, rng, fractured=fractured):
             name = f"case{seed:06d}-{plane}-{number:02d}"
-            _write(folder, name, gray, rng)
+            _write(folder / name, shown, broken if fractured else None, rng)
             number += 1
     return number
 
@@ -97,8 +98,8 @@ def _slices(
     rng: np.random.Generator,
     *,
     fractured: bool,
-) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Slices through the level in HU at square pixels, by plane; a fracture shows in each if there is one."""
+) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.float32]]]:
+    """Slices through the level by plane, in HU, and the fracture (0..1) in them; it shows in each if there is one."""
     mine = anatomy.labels == level
     broken = anatomy.fracture & mine
     for plane, axis, count in (("ax", 0, SLICES[0]), ("sag", 2, SLICES[1])):
@@ -110,7 +111,9 @@ def _slices(
             usable = (shown > 0) & (broken.sum(axis=others) * pixel_mm2 >= LEAST_FRACTURE_MM2)
         places = np.flatnonzero(usable)
         for place in rng.choice(places, min(count, len(places)), replace=False):
-            yield plane, square(np.take(hu, int(place), axis), (spacing[others[0]], spacing[others[1]]))
+            wide = (spacing[others[0]], spacing[others[1]])
+            lesion = np.take(broken, int(place), axis).astype(np.float32)
+            yield plane, square(np.take(hu, int(place), axis), wide), square(lesion, wide)
 
 
 def square(values: NDArray[np.float32], spacing: tuple[float, float]) -> NDArray[np.float32]:
@@ -119,10 +122,11 @@ def square(values: NDArray[np.float32], spacing: tuple[float, float]) -> NDArray
     return np.asarray(ndimage.zoom(values, [step / fine for step in spacing], order=1), dtype=np.float32)
 
 
-def _write(folder: Path, name: str, hu: NDArray[np.float32], rng: np.random.Generator) -> None:
-    """One slice, cut a little at random, in a random bone window, as PNG or JPEG."""
+def _write(path: Path, hu: NDArray[np.float32], broken: NDArray[np.float32] | None, rng: np.random.Generator) -> None:
+    """One slice, cut a little at random, in a random bone window, as PNG or JPEG; its fracture as a mask beside it."""
     cut = [int(rng.uniform(0, 0.1) * size) for size in (*hu.shape, *hu.shape)]
-    shown = hu[cut[0] : hu.shape[0] - cut[2], cut[1] : hu.shape[1] - cut[3]]
+    part = (slice(cut[0], hu.shape[0] - cut[2]), slice(cut[1], hu.shape[1] - cut[3]))
+    shown = hu[part]
     center, width = rng.uniform(250, 550), rng.uniform(1400, 2600)
     gray = np.clip((shown - (center - width / 2)) / width, 0, 1)
     content = io.BytesIO()
@@ -132,4 +136,7 @@ def _write(folder: Path, name: str, hu: NDArray[np.float32], rng: np.random.Gene
         image.save(content, format="JPEG", quality=int(rng.integers(80, 96)))
     else:
         image.save(content, format="PNG")
-    (folder / f"{name}.{'jpg' if jpeg else 'png'}").write_bytes(content.getvalue())
+    path.with_suffix(".jpg" if jpeg else ".png").write_bytes(content.getvalue())
+    if broken is not None:
+        mask = Image.fromarray(np.rint(255 * np.clip(broken[part], 0, 1)).astype(np.uint8))
+        mask.save(path.with_suffix(MASK_SUFFIX))

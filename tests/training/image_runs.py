@@ -45,7 +45,8 @@ def fit_config(output: Path, **changes) -> FitImagesConfig:
         "processes": 1,
         "tensorboard": False,
     }
-    return FitImagesConfig(prepared().folder, output, **(settings | changes))
+    folder = changes.pop("prepared", None) or prepared().folder
+    return FitImagesConfig(folder, output, **(settings | changes))
 
 
 @cache

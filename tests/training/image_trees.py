@@ -26,13 +26,21 @@ def neck(level: int, seed: int, *, fractured: bool) -> np.ndarray:
     return np.clip(gray + waves * (near < 30) + rng.normal(0, 5, gray.shape), 0, 255).astype(np.uint8)
 
 
-def image_tree(folder: Path, studies: int = 28, slices: int = 2) -> Path:
-    """``fracture|normal/C1..C7/study<n>_<slice>.png|jpg``: each study of one level, every other pass fractured."""
+def image_tree(folder: Path, studies: int = 28, slices: int = 2, *, masks: bool = False) -> Path:
+    """``fracture|normal/C1..C7/study<n>_<slice>.png|jpg``: each study of one level, every other pass fractured.
+
+    ``masks``: a square in the middle marks each fracture.
+    """
     for study in range(studies):
         level, fractured = study % 7 + 1, study // 7 % 2 == 0
         parent = folder / ("fracture" if fractured else "normal") / f"C{level}"
         parent.mkdir(parents=True, exist_ok=True)
         for number in range(slices):
             image = Image.fromarray(neck(level, 100 * study + number, fractured=fractured))
-            image.save(parent / f"study{study}_{number:03d}.{'png' if number % 2 else 'jpg'}")
+            path = parent / f"study{study}_{number:03d}.{'png' if number % 2 else 'jpg'}"
+            image.save(path)
+            if masks and fractured:
+                rows, columns = np.indices((SIZE, SIZE))
+                shown = (np.abs(rows - SIZE / 2) < 10) & (np.abs(columns - SIZE / 2) < 10)
+                Image.fromarray((255 * shown).astype(np.uint8)).save(path.with_suffix(".mask.png"))
     return folder

@@ -13,11 +13,13 @@ from model.image_predictor import ImagePredictor, load_image_network
 from model.network_config import Encoder
 from model.postprocess import probability
 from tests.training import image_runs
+from tests.training.image_trees import image_tree
 from training.config import ConfigError
 from training.export_images import ExportImagesConfig, answers_of, export_images
 from training.fit_images import compile_images, fit_images, trained_images
-from training.image_batches import ImageAugmentation, augmented, image_source
+from training.image_batches import ImageAugmentation, augmented, coarse, image_source
 from training.loop import RECORD_FILE
+from training.prepare_images import PrepareImagesConfig, prepare_images
 from training.prepared import Split
 from training.prepared_images import image_name, read_index
 from training.recipes import Recipe
@@ -46,6 +48,32 @@ def test_a_batch_is_a_function_of_its_step_and_half_fractured():
     assert not np.array_equal(first.images, source(6).images)
 
 
+def test_a_map_of_evidence_is_as_broken_as_the_most_broken_pixel_it_covers():
+    masks = np.zeros((2, 8, 8), np.float32)
+    masks[0, 3, 5] = 0.7
+    masks[1] = -1
+    small = coarse(masks, (4, 4))
+    assert small[0, 1, 2] == np.float32(0.7)
+    assert np.count_nonzero(small[0]) == 1
+    assert (small[1] == -1).all()
+
+
+def test_masks_are_learned_from_where_there_are_any(tmp_path):
+    tree = image_tree(tmp_path / "tree", studies=42, masks=True)
+    settings = {"rows": 32, "columns": 32, "validation": 0.25, "test": 0.25}
+    prepared = prepare_images(PrepareImagesConfig(tree, tmp_path / "prepared", **settings)).prepared
+    assert prepared.masked
+    batch = image_source(prepared.folder, Split.TRAIN, 8, 1, ImageAugmentation(), (16, 16))(0)
+    assert batch.truth["evidence"].shape == (8, 16, 16, 1)
+    shown = batch.truth["evidence"].max(axis=(1, 2, 3))
+    assert (shown[batch.truth["fracture"].ravel() == 1] > 0.5).all()
+    assert (shown[batch.truth["fracture"].ravel() == 0] == 0).all()
+    config = image_runs.fit_config(tmp_path / "run", prepared=prepared.folder, steps=2, checkpoint_steps=2)
+    fit_images(config)
+    assert trained_images(tmp_path / "run").record["mask_shape"] == [16, 16]
+    assert "evidence_loss" in (tmp_path / "run" / "metrics.jsonl").read_text()
+
+
 def test_validation_goes_through_the_split_unchanged():
     prepared = image_runs.prepared()
     images = prepared.of(Split.VALIDATION)
@@ -57,10 +85,16 @@ def test_validation_goes_through_the_split_unchanged():
 def test_augmentation_changes_little_and_can_be_none():
     pixels = image_runs.prepared().pixels(image_runs.prepared().images[:1])[0]
     none = ImageAugmentation(0, 0, 0, 0, 0, 0, flip=False)
-    assert np.array_equal(augmented(pixels, none, np.random.default_rng(1)), pixels)
-    changed = augmented(pixels, ImageAugmentation(), np.random.default_rng(1))
+    mask = pixels / np.float32(255)
+    same, still = augmented(pixels, mask, none, np.random.default_rng(1))
+    assert np.array_equal(same, pixels)
+    assert np.array_equal(still, mask)
+    changed, moved = augmented(pixels, mask, ImageAugmentation(noise=0), np.random.default_rng(1))
     assert not np.array_equal(changed, pixels)
     assert changed.dtype == np.uint8
+    assert np.corrcoef(changed.ravel(), moved.ravel())[0, 1] > 0.97
+    unknown = np.full_like(mask, -1)
+    assert np.array_equal(augmented(pixels, unknown, ImageAugmentation(), np.random.default_rng(1))[1], unknown)
 
 
 @pytest.mark.slow

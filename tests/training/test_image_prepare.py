@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,6 +112,29 @@ def test_damaged_and_empty_images_are_named_or_left_out(tree, tmp_path):
     assert len(outcome.prepared.images) == 84
     assert "2 files were left out" in outcome.prepared.remarks[-1]
     assert str(damaged) in " ".join(outcome.told)
+
+
+def test_a_mask_is_resized_as_its_image_is(tmp_path):
+    tree = image_tree(tmp_path / "tree", studies=42, masks=True)
+    prepared = prepare_images(config(tree, tmp_path / "out")).prepared
+    image = next(image for image in prepared.images if image.fractured)
+    normal = next(image for image in prepared.images if not image.fractured)
+    masks = prepared.masks([image, normal])
+    assert image.masked
+    rows, columns = np.nonzero(masks[0] > 0.5)
+    assert (rows.mean(), columns.mean()) == pytest.approx((31.5, 31.5), abs=6)
+    assert masks[1].max() == 0
+    assert (prepared.masks([replace(image, masked=False)]) == -1).all()
+
+
+def test_masks_that_do_not_fit_are_named(tree, tmp_path):
+    Image.new("L", (10, 10)).save(next(tree.rglob("fracture/C1/*_000.jpg")).with_suffix(".mask.png"))
+    with pytest.raises(DataSetError, match=r"mask\.png: the mask has"):
+        prepare_images(config(tree, tmp_path / "out"))
+    next(tree.rglob("*.mask.png")).unlink()
+    Image.new("L", (72, 72)).save(next(tree.rglob("normal/C1/*_000.jpg")).with_suffix(".mask.png"))
+    with pytest.raises(DataSetError, match="no name says fracture"):
+        prepare_images(config(tree, tmp_path / "out"))
 
 
 def test_too_few_studies_are_said(tmp_path):
