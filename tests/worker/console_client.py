@@ -64,7 +64,7 @@ class Browser:
     token: str | None = None
     cookies: dict[str, str] = field(default_factory=dict)
 
-    def request(self, method: str, path: str, body: str | None = None, **headers: str) -> Answer:
+    def request(self, method: str, path: str, body: str | bytes | None = None, **headers: str) -> Answer:
         """Send one request; names of headers are written with underscores."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if self.token is not None:

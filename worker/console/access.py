@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Flask, current_app, flash, g, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFProtect
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import Forbidden, Unauthorized
 
 from worker.audit import Actor
@@ -83,14 +84,11 @@ def admit() -> ResponseReturnValue | None:
         raise Forbidden
     if request.endpoint == "static":
         return None
-    token = _bearer()
-    if token is None:
-        g.who = _of_cookie()
+    g.who = _found()
+    if _bearer() is None:
         csrf.protect()
-    else:
-        g.who = services().sign_ins.of_token(token)
-        if g.who is None:
-            raise Unauthorized("the token is not, or no longer, valid")
+    elif g.who is None:
+        raise Unauthorized("the token is not, or no longer, valid")
     if need.role is None:
         return None
     if g.who is None:
@@ -98,6 +96,16 @@ def admit() -> ResponseReturnValue | None:
     if not need.met_by(g.who):
         raise Forbidden
     return None
+
+
+def could_call(endpoint: str) -> bool:
+    """Whether who sends a request may call a view, by the head of the request alone; ``False`` without a database."""
+    try:
+        found = _found()
+    except SQLAlchemyError:
+        return False
+    need = need_of(current_app, endpoint)
+    return found is not None and need is not None and need.met_by(found)
 
 
 def place_to_go(text: str) -> str:
@@ -110,6 +118,12 @@ def place_to_go(text: str) -> str:
 def blueprint(name: str, path: str = "") -> Blueprint:
     """A blueprint of one area."""
     return Blueprint(name, "worker.console", url_prefix=path or None)
+
+
+def _found() -> SignedIn | None:
+    """Who sends the request, by a token or by a cookie."""
+    token = _bearer()
+    return _of_cookie() if token is None else services().sign_ins.of_token(token)
 
 
 def _bearer() -> str | None:

@@ -14,6 +14,9 @@ from worker.console import (
     formats,
     headers,
     queues,
+    receiving,
+    results,
+    uploads,
 )
 from worker.console import studies as study_pages
 from worker.console.services import EXTENSION, Services
@@ -25,6 +28,7 @@ NOTICE = "Not a medical device. Not for diagnosis."
 
 PAGES = (
     ("studies.list_studies", "Studies"),
+    ("uploads.start", "Upload"),
     ("queues.show", "Queues and workers"),
     ("queues.failed", "Failed"),
     ("administration.users", "Users"),
@@ -32,13 +36,24 @@ PAGES = (
 )
 """The pages that every page leads to, where somebody may see them."""
 
-AREAS = (auth.area, account.area, study_pages.area, actions.area, downloads.area, queues.area, administration.area)
+AREAS = (
+    auth.area,
+    account.area,
+    study_pages.area,
+    actions.area,
+    downloads.area,
+    results.area,
+    uploads.area,
+    queues.area,
+    administration.area,
+)
 
 
 def make_app(services: Services) -> Flask:
     """The application over these services."""
     settings = services.settings
     app = Flask("worker.console")
+    app.request_class = receiving.request_class(settings)
     app.config.update(
         SECRET_KEY=services.key.derived("cookies"),
         SESSION_COOKIE_NAME="__Host-cspine" if settings.console_https else "cspine",

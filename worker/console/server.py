@@ -9,11 +9,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from waitress import create_server
+from waitress.server import BaseWSGIServer
 
 from worker.accounts import Accounts
 from worker.console.app import MAX_BODY_BYTES, make_app
 from worker.console.health import with_health
 from worker.console.pictures import Pictures
+from worker.console.receiving import channel_class
 from worker.console.services import Services
 from worker.database import Database, migrate
 from worker.destination_file import read_destinations
@@ -103,9 +105,12 @@ def make_server(services: Services) -> Any:
     proxy: dict[str, Any] = {"clear_untrusted_proxy_headers": True}
     if settings.console_proxy:
         proxy |= {"trusted_proxy": settings.console_proxy, "trusted_proxy_headers": PROXY_HEADERS}
+    app = make_app(services)
+    sockets: dict[int, Any] = {}
     try:
-        return create_server(
-            with_health(make_app(services), services),
+        server = create_server(
+            with_health(app, services),
+            map=sockets,
             host=settings.console_host,
             port=settings.console_port,
             threads=THREADS,
@@ -119,6 +124,10 @@ def make_server(services: Services) -> Any:
             f"the console cannot listen on {settings.console_host} port {settings.console_port} ({error.strerror}): "
             "set CSPINE_CONSOLE_PORT to a free one, or CSPINE_CONSOLE=off"
         ) from error
+    for listening in sockets.values():  # one for every address of the host's name, and the server's own trigger
+        if isinstance(listening, BaseWSGIServer):
+            listening.channel_class = channel_class(app, settings)
+    return server
 
 
 def address_of(settings: Settings, server: Any) -> str:
