@@ -73,7 +73,7 @@ def test_a_catch_all_stands_only_at_the_task_boundaries_and_in_the_c_store_handl
             return False
         return node.type is None or any(isinstance(part, ast.Name) and part.id in names for part in ast.walk(node.type))
 
-    assert places(catches_all) <= {"worker/analysis", "worker/shadow", "dicom_node/scp"}
+    assert places(catches_all) <= {"worker/analysis", "worker/image_analysis", "worker/shadow", "dicom_node/scp"}
 
 
 def test_studies_is_the_only_writer_of_a_studys_state():
