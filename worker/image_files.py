@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 _NAME = re.compile(r"[0-9a-f]{32}")
@@ -24,15 +25,14 @@ class ImageFiles:
         name = secrets.token_hex(16)
         path = self.root / name
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
+        with ExitStack() as undone:
+            undone.callback(path.unlink, missing_ok=True)
             with os.fdopen(descriptor, "wb") as file:
                 for chunk in content:
                     file.write(chunk)
                 file.flush()
                 os.fsync(file.fileno())
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+            undone.pop_all()
         folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(folder)
