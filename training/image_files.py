@@ -11,7 +11,7 @@ from model.image_decoding import ImageLimits, Picture, decode_image
 from model.image_preprocess import bone_window
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg"})
-SLICES = frozenset({".dcm", ".dicom", ".ima", ""})
+SLICES = frozenset({".dcm", ".dicom", ".ima"})
 MASK_SUFFIX = ".mask.png"
 """``NAME.mask.png`` beside ``NAME.png`` (or .jpg, .dcm): where its fracture is, white on black."""
 BATCH = 64
@@ -19,9 +19,12 @@ BATCH = 64
 
 
 def is_image_file(path: Path) -> bool:
-    """Whether a name looks like an image's; CT slices often have no suffix."""
+    """Whether a name looks like an image's; CT slices often have no suffix, but say what they are."""
     if path.name.startswith(".") or path.name == "DICOMDIR" or path.name.lower().endswith(MASK_SUFFIX):
         return False
+    if not path.suffix:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
     return path.suffix.lower() in PICTURES | SLICES
 
 

@@ -95,7 +95,7 @@ def find_images(config: ImageFolderConfig) -> FoundImages:
     files = list(_files(config.folder))
     masks = {path for path in files if path.name.lower().endswith(MASK_SUFFIX)}
     for path in files:
-        if not is_image_file(Path(path)):
+        if not is_image_file(config.folder / path):
             others[path.suffix.lower()] += path not in masks
             continue
         try:

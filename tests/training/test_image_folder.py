@@ -102,7 +102,12 @@ def test_a_folder_that_names_no_level_is_for_fractures_alone(tmp_path):
 def test_other_files_are_counted_and_hidden_ones_ignored(tree):
     (tree / "labels.csv").write_text("a,b")
     (tree / ".DS_Store").write_bytes(b"\0")
-    assert "1 .csv" in find_images(ImageFolderConfig(tree)).remarks[-1]
+    (tree / "LICENSE").write_text("words")
+    found = find_images(ImageFolderConfig(tree))
+    assert "1 .csv" in found.remarks[-1]
+    assert "1 without suffix" in found.remarks[-1]
+    write_ct(make_ct(), tree / "normal" / "C1" / "IM0001")
+    assert len(find_images(ImageFolderConfig(tree)).images) == len(found.images) + 1
 
 
 def test_the_settings_are_read_from_a_file(tmp_path):
