@@ -20,7 +20,7 @@ BATCH = 64
 
 def is_image_file(path: Path) -> bool:
     """Whether a name looks like an image's; CT slices often have no suffix, but say what they are."""
-    if path.name.startswith(".") or path.name == "DICOMDIR" or path.name.lower().endswith(MASK_SUFFIX):
+    if path.name == "DICOMDIR" or path.name.lower().endswith(MASK_SUFFIX):
         return False
     if not path.suffix:
         with path.open("rb") as file:

@@ -119,10 +119,10 @@ def find_images(config: ImageFolderConfig) -> FoundImages:
 
 
 def _files(folder: Path) -> Iterator[PurePosixPath]:
-    """All files below the folder in a fixed order; links to folders are not followed."""
+    """All files below the folder in a fixed order; hidden ones and links to folders are passed over."""
     for parent, folders, names in os.walk(folder):
         folders.sort()
-        for name in sorted(names):
+        for name in sorted(name for name in names if not name.startswith(".")):
             yield PurePosixPath((Path(parent) / name).relative_to(folder).as_posix())
 
 
