@@ -77,8 +77,9 @@ def files_of(folder) -> list[bytes]:
 
 
 def zipped(files) -> bytes:
+    """A zip file, stored: large enough to come in many pieces."""
     target = io.BytesIO()
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(target, "w") as archive:
         for number, data in enumerate(files):
             archive.writestr(f"../{number}", data)
     return target.getvalue()
@@ -103,7 +104,9 @@ def scratch(place: Workplace) -> list:
 def test_an_uploaded_study_is_followed_to_its_result(running, boxes_folder):
     place, made = running
     browser = made.browser("operator")
-    sent = send(browser, "/uploads/study", zipped([*files_of(boxes_folder), b"a text"]))
+    upload = zipped([*files_of(boxes_folder), b"a text"])
+    assert len(upload) > 500_000
+    sent = send(browser, "/uploads/study", upload)
     assert (sent.status, sent.location) == (303, "/uploads/1")
     page = browser.get("/uploads/1")
     assert "64 instances taken in. 1 other file left out." in page.text

@@ -27,6 +27,8 @@ from worker.uploads import MAX_FILES
 ENDPOINTS = {"/uploads/study": "uploads.take_study", "/uploads/images": "uploads.take_images"}
 """The paths of uploads, and the views behind them."""
 _PARTS = {"/uploads/study": MAX_FILES + 10, "/uploads/images": MAX_IMAGES + 10}
+_MEMORY_BYTES = 1 << 20
+"""Of a field that is no file, and of what the parser holds at once: several of the pieces that it reads."""
 _COPIES = 2
 """The body, and the files in it."""
 
@@ -104,6 +106,7 @@ def request_class(settings: Settings) -> type[Request]:
             if self.method == "POST" and self.path in ENDPOINTS:
                 self.max_content_length = settings.upload_bytes
                 self.max_form_parts = _PARTS[self.path]
+                self.max_form_memory_size = _MEMORY_BYTES
 
         def _get_file_stream(self, *arguments: Any, **values: Any) -> IO[bytes]:
             if self.path not in ENDPOINTS:
