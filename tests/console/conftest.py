@@ -1,10 +1,13 @@
-"""One headless Chromium for all tests of a file, and what all of them look at."""
+"""One headless Chromium for all tests of a file, and the synthetic study that the system tests send."""
 
 from collections.abc import Iterator
 
 import pytest
 
+from tests.system.conftest import make_neck
 from tests.viewer.chromium import Chromium, chromium
+
+__all__ = ["make_neck"]
 
 
 @pytest.fixture(scope="module")

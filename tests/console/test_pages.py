@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import pytest
 from sqlalchemy import select
 
-from tests.console.axe import serious
-from tests.console.visitor import DESK, PHONE, Visitor
+from tests.console.visitor import Visitor
 from tests.viewer.chromium import Chromium
 from tests.worker.console_client import Console, console
 from tests.worker.scripted import Workplace, workplace, write_boxes
@@ -85,19 +84,13 @@ def test_a_page_can_be_used_by_everybody_on_every_screen(site: Site, name: str) 
     visitor = site.admin
     visitor.open(path)
     visitor.arrives(heading)
-    look_at(visitor, name)
+    visitor.look_at(name)
 
 
-def look_at(visitor: Visitor, name: str) -> None:
-    """What axe-core says in light and in dark, and what sticks out, on both screens."""
-    for dark in (True, False):
-        visitor.page.resize(*DESK, dark=dark)
-        assert serious(visitor.page) == [], f"dark: {dark}"
-    assert visitor.cut_off() == []
-    visitor.photograph(name)
-    visitor.page.resize(*PHONE)
-    assert serious(visitor.page) == []
-    assert visitor.cut_off() == []
-    visitor.photograph(f"{name}-phone")
-    visitor.page.resize(*DESK)
-    assert visitor.complaints() == []
+def test_what_the_policy_forbids_is_not_done_and_is_heard(site: Site) -> None:
+    visitor = Visitor.comes(site.admin.page.browser, site.admin.address)
+    visitor.open("/studies")
+    visitor.page.run("document.body.append(Object.assign(document.createElement('script'), {text: 'window.evil = 1'}))")
+    visitor.page.run("document.body.append(Object.assign(new Image(), {src: 'http://127.0.0.1:9/x'}))")
+    assert visitor.page.run("window.evil === undefined")
+    assert len([line for line in visitor.complaints() if "Content Security Policy" in line]) == 2

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.conftest import PROJECT
+from tests.console.axe import serious
 from tests.viewer.chromium import Chromium, Page
 from tests.worker.console_client import PASSWORD
 
@@ -20,6 +21,9 @@ FOCUSED = """(element => element === document.body ? '' : (
   element.labels?.length ? element.labels[0].innerText : element.ariaLabel ?? element.innerText).trim())
   (document.activeElement)"""
 """What the element with the focus is called: as its label says, or as stands on it."""
+SEEN = """(element => element === document.body || !element.matches(':focus')
+  || getComputedStyle(element).outlineStyle !== 'none')(document.activeElement)"""
+"""Whether the focus is drawn; nothing has it behind the last element, and Chromium draws it in parts of a field."""
 CUT = """[...document.querySelectorAll('body *')].filter(element => {
   const box = element.getBoundingClientRect();
   return box.width > 1 && box.right > document.documentElement.clientWidth + 1 && !element.closest('.scroll');
@@ -63,7 +67,7 @@ class Visitor:
         for _ in range(MANY_STOPS):
             self.page.press_key("Tab")
             stops.append(str(self.page.run(FOCUSED)))
-            assert self.page.run("getComputedStyle(document.activeElement).outlineStyle") != "none" or not stops[-1]
+            assert self.page.run(SEEN), f"nobody sees that {stops[-1]!r} has the focus"
             if stops[-1] == name and self.page.run(f"!!document.activeElement.closest({json.dumps(within)})"):
                 return
         pytest.fail(f"{name!r} is not reached by Tab, but these are: {stops}")
@@ -81,7 +85,7 @@ class Visitor:
     def sign_in(self, name: str, password: str = PASSWORD) -> None:
         """Sign in by keyboard; the field for the name has the focus already."""
         self.open("/sign-in")
-        assert self.page.run(FOCUSED) == "Name"
+        self.page.wait(f"{FOCUSED} === 'Name'", 30, "the focus in the field of the name")
         self.page.write(name)
         self.fill("Password", password)
         self.page.press_key("Enter")
@@ -98,6 +102,20 @@ class Visitor:
         picture = SCREENSHOTS / f"{name}.png"
         picture.write_bytes(self.page.photograph(whole=True))
         return picture
+
+    def look_at(self, name: str) -> None:
+        """What axe-core says of the page, and what sticks out, on both screens, in light and in dark; keep pictures."""
+        for dark in (True, False):
+            self.page.resize(*DESK, dark=dark)
+            assert serious(self.page) == [], f"dark: {dark}"
+        assert self.cut_off() == []
+        self.photograph(name)
+        self.page.resize(*PHONE)
+        assert serious(self.page) == []
+        assert self.cut_off() == []
+        self.photograph(f"{name}-phone")
+        self.page.resize(*DESK)
+        assert self.complaints() == []
 
     def cut_off(self) -> list[str]:
         """What sticks out of the page."""

@@ -26,10 +26,14 @@
     || region.querySelector("details[open]") !== null
     || (!document.getSelection().isCollapsed && document.getSelection().containsNode(region, true));
 
+  // A region with forms says in data-version what it offers, as their tokens differ each time.
+  const same = (region, other) => other.dataset.version === undefined
+    ? region.innerHTML === other.innerHTML : region.dataset.version === other.dataset.version;
+
   const replace = (fresh) => {
     for (const region of document.querySelectorAll("[data-live]")) {
       const other = fresh.getElementById(region.id);
-      if (other === null || region.innerHTML === other.innerHTML || inUse(region)) continue;
+      if (other === null || same(region, other) || inUse(region)) continue;
       const told = other.dataset.announce;
       if (told && told !== region.dataset.announce) announcer.textContent = told;
       region.replaceWith(document.adoptNode(other));
