@@ -16,7 +16,9 @@ from tests.worker.console_client import Answer, Browser, Console, console
 from tests.worker.scripted import Workplace, workplace
 from tests.worker.test_console_pages import assert_accessible
 from tests.worker.test_single_images import neck
+from worker.console.app import make_app
 from worker.console.receiving import PackedFiles
+from worker.console.turns import Turns
 from worker.console_records import Act, AuditEntry
 from worker.image_analysis import ImageAnalyzer
 from worker.image_files import ImageFiles
@@ -324,6 +326,21 @@ def test_a_viewer_uploads_nothing_and_sees_what_others_did(running, boxes_folder
     assert viewer.get("/uploads").status == 403
     assert send(viewer, "/uploads/study", files_of(boxes_folder)[3]).status == 403
     assert count(place, Upload) == 1
+
+
+def test_few_uploads_are_taken_in_at_the_same_time(running, boxes_folder):
+    place, made = running
+    busy = replace(made.services, uploads=Turns(at_once=1, patience_seconds=0.01))
+    script = made.script("operator")
+    token = {"Authorization": f"Bearer {script.token}", "Accept": "application/json"}
+    client = make_app(busy).test_client()
+    with busy.uploads.turn():
+        body = {"files": (io.BytesIO(files_of(boxes_folder)[0]), "x")}
+        answer = client.post("/uploads/study", data=body, headers=token)
+        assert (answer.status_code, "Try again in a moment" in answer.json["error"]) == (409, True)
+    body = {"files": (io.BytesIO(files_of(boxes_folder)[0]), "x")}
+    assert client.post("/uploads/study", data=body, headers=token).status_code == 200
+    assert count(place, Instance) == 1
 
 
 def test_files_of_a_request_share_one_file_and_are_read_like_files(tmp_path):

@@ -1,7 +1,7 @@
 """What the pages share: settings, records, stored results, accounts. Built once, found through the application."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import cast
 
@@ -9,6 +9,7 @@ from flask import current_app
 
 from worker.accounts import Accounts
 from worker.console.pictures import Pictures
+from worker.console.turns import Turns
 from worker.database import Database
 from worker.destinations import Destination
 from worker.installation_key import InstallationKey
@@ -30,6 +31,7 @@ class Services:
     accounts: Accounts
     destinations: Sequence[Destination]
     pictures: Pictures
+    uploads: Turns = field(default_factory=Turns)
 
     @property
     def sign_ins(self) -> SignIns:

@@ -1,7 +1,6 @@
 """Uploads: the form, what becomes of the files, and the page that follows them. Names of files are never looked at."""
 
 import secrets
-import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from flask import request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 from sqlalchemy.orm import Session
-from werkzeug.exceptions import BadRequest, NotFound, ServiceUnavailable
+from werkzeug.exceptions import BadRequest, NotFound
 
 from dicom_node.errors import OutOfResources
 from dicom_node.spool import Spool
@@ -23,6 +22,7 @@ from worker.console.receiving import has_room
 from worker.console.results import verdict_of
 from worker.console.services import services
 from worker.console.studies import read_details
+from worker.console.turns import NoTurn
 from worker.console_records import Act, Role
 from worker.database import GroupCommitWriter
 from worker.image_files import ImageFiles
@@ -35,11 +35,8 @@ from worker.uploads import AE_TITLE, UNPACKED, Fate, Outcome, Stop, StudyUpload
 
 area = blueprint("uploads", "/uploads")
 
-AT_ONCE = 2
-"""Uploads that are taken in at the same time; the other threads of the server are for looking."""
 _RECENT = 20
 _SHOWN_STUDIES = 50
-_turns = threading.BoundedSemaphore(AT_ONCE)
 
 
 @area.get("")
@@ -186,12 +183,11 @@ def _spool() -> Spool:
 @contextmanager
 def _turn() -> Iterator[None]:
     """One of the few uploads that are taken in at the same time."""
-    if not _turns.acquire(timeout=30):
-        raise ServiceUnavailable
     try:
-        yield
-    finally:
-        _turns.release()
+        with services().uploads.turn():
+            yield
+    except NoTurn as error:
+        raise Refused("Other uploads are being taken in. Try again in a moment.") from error
 
 
 @contextmanager
