@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 from sqlalchemy import select
 
+from tests.console.axe import serious
 from tests.console.visitor import Visitor
 from tests.viewer.chromium import Chromium
 from tests.worker.console_client import Console, console
@@ -94,3 +95,33 @@ def test_what_the_policy_forbids_is_not_done_and_is_heard(site: Site) -> None:
     visitor.page.run("document.body.append(Object.assign(new Image(), {src: 'http://127.0.0.1:9/x'}))")
     assert visitor.page.run("window.evil === undefined")
     assert len([line for line in visitor.complaints() if "Content Security Policy" in line]) == 2
+
+
+def test_patients_are_named_in_lists_once_somebody_says_so(site: Site) -> None:
+    visitor = site.admin
+    for shown in (True, False):
+        visitor.open("/account")
+        visitor.tab_to("Lists of studies name the patients, in this browser")
+        visitor.page.press_key("Space")
+        visitor.follow("Save")
+        visitor.arrives("Studies")
+        assert visitor.page.shows("th", "Patient") is shown
+        if shown:
+            assert visitor.page.shows("td", "Zoë")
+            visitor.look_at("studies-named")
+
+
+def test_what_is_refused_is_said_on_a_page_for_everybody(site: Site) -> None:
+    visitor = Visitor.comes(site.admin.page.browser, site.admin.address)
+    for path, heading in (("/nothing", "Not found"), ("/studies?level=T1", "Not understood")):
+        visitor.open(path)
+        visitor.arrives(heading)
+        assert serious(visitor.page) == []
+    visitor.open("/sign-in")
+    visitor.page.wait("document.activeElement.id === 'name'", 30, "the focus in the field of the name")
+    visitor.page.write("nobody")
+    visitor.fill("Password", "not the password")
+    visitor.page.press_key("Enter")
+    visitor.page.wait_for("[role=alert]", "Name and password do not fit together")
+    assert serious(visitor.page) == []
+    assert visitor.cut_off() == []

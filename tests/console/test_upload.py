@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from model.image_predictor import ImagePredictor
-from tests.console.axe import serious
-from tests.console.visitor import DESK, PHONE, Visitor
+from tests.console.visitor import Visitor
 from tests.model.image_bundles import write_image_bundle
 from tests.viewer.chromium import Chromium
 from tests.worker.console_client import Console, console
@@ -53,20 +52,11 @@ def desk(browser: Chromium, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             assert operator.complaints() == []
 
 
-def look_at(visitor: Visitor, name: str) -> None:
-    """The page as it stands, on both screens: kept as a picture, usable for all, nothing cut off."""
-    for size in (PHONE, DESK):
-        visitor.page.resize(*size)
-        assert visitor.cut_off() == [], size
-    assert serious(visitor.page) == []
-    visitor.photograph(f"upload-{name}")
-
-
 def test_a_study_is_uploaded_and_its_result_comes_by_itself(desk: Desk) -> None:
     operator, place = desk.operator, desk.place
     operator.follow("Upload")
     operator.arrives("Upload")
-    look_at(operator, "form")
+    operator.look_at("upload-form")
     operator.page.choose_files("#files", desk.study)
     operator.follow("Upload the study")
     operator.arrives("Upload 1")
@@ -78,12 +68,12 @@ def test_a_study_is_uploaded_and_its_result_comes_by_itself(desk: Desk) -> None:
     place.analyzer().analyze(*place.position())
     operator.page.wait_for("#outcome a", "Fracture detected")
     assert operator.page.run("window.loadedOnce")
-    look_at(operator, "study")
+    operator.look_at("upload-study")
     operator.follow("Fracture detected", within="#outcome")
     operator.arrives("Result of study 1")
     assert operator.page.shows("h2", "Fracture detected")
     assert operator.page.run("document.querySelector('figure img').naturalWidth > 0")
-    look_at(operator, "result")
+    operator.look_at("upload-result")
 
 
 def test_a_single_image_is_uploaded_and_judged(desk: Desk) -> None:
@@ -99,7 +89,7 @@ def test_a_single_image_is_uploaded_and_judged(desk: Desk) -> None:
     ImageAnalyzer(place.database, ImageFiles(place.settings.images_dir), lambda: predictor, place.clock).predict(1)
     operator.page.wait_for("strong", "Single image prediction.")
     operator.page.wait("document.querySelector('figure img')?.naturalWidth > 0", 30, "the picture of the prediction")
-    look_at(operator, "image")
+    operator.look_at("upload-image")
 
 
 def test_a_form_without_files_says_so(desk: Desk) -> None:
