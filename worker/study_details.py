@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from worker.failures import Explanation, explain
-from worker.queries import EventView, SeriesView, events_of, series_of
+from worker.queries import EventView, SeriesView, events_of, rule_of, series_of
 from worker.records import Commitment, CommitmentState, Delivery, DeliveryState, ResultObject, Review, Run, Study
 from worker.review_list import ReviewLine, line_of
 from worker.study_search import StudyRow, row_of
@@ -159,11 +159,17 @@ class StudyDetails:
         """The newest analysis."""
         return self.runs[0] if self.runs else None
 
+    @property
+    def rule(self) -> str | None:
+        """Which line of the site's rules decided; None where no rules were asked."""
+        return rule_of(self.events)
+
     def as_json(self) -> dict[str, object]:
         """Plain JSON values."""
         explanation = self.explanation
         return {
             **self.row.as_json(),
+            "rule": self.rule,
             "peer_address": self.peer_address,
             "completed_by": self.completed_by,
             "attempts": self.attempts,

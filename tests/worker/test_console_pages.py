@@ -5,14 +5,16 @@ import re
 import zipfile
 
 import pytest
+from markupsafe import escape
 from PIL import Image
 from pydicom import dcmread
 from sqlalchemy import select, update
 
 from tests.worker.console_client import Answer, console
 from tests.worker.scripted import ScriptedPacs, Workplace, analyzed, copy_records, workplace
+from worker import studies
 from worker.console_records import Act, AuditEntry
-from worker.records import ResultObject, Study
+from worker.records import NoteKind, ResultObject, Study
 from worker.states import StudyState
 from worker.study_numbers import StudyNumbers
 
@@ -78,6 +80,16 @@ def test_a_study_is_found_from_the_list_and_its_page_says_where_it_is_and_why(de
     ):
         assert told in page, told
     assert browser.get("/studies/2").status == 404
+
+
+def test_the_page_names_the_line_of_the_rules_that_decided(delivered):
+    place, running = delivered
+    line = "rule 'neck-ct' (line 8 of rules.toml): analyze, urgent"
+    with place.database.transaction() as session:
+        studies.note(session, studies.position_of(session, 1), NoteKind.RULE, place.clock(), line)
+    browser = running.browser("viewer")
+    assert f"<dt>Rules</dt><dd>{escape(line)}</dd>" in browser.get("/studies/1").text
+    assert running.script("viewer").get("/studies/1").json["rule"] == line
 
 
 def test_only_who_may_see_identity_sees_it_and_it_is_written_down(delivered):
