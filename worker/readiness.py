@@ -159,7 +159,7 @@ class Readiness:
         return found + (self._model_checks() if "model" in self._needs else [])
 
     def reasons(self) -> list[str]:
-        """What is not ready and what to do, without addresses (``cspine doctor`` shows them); empty when all is well."""
+        """What is not ready and what to do, without addresses (``cspine doctor`` shows them); empty if all is well."""
         return [f"{check.name}: {check.advice}" for check in self.checks() if not check.passed]
 
     def _model_checks(self) -> list[Check]:
