@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from tests.console.axe import serious
-from tests.console.visitor import Visitor
+from tests.console.visitor import FOCUSED, Visitor
 from tests.viewer.chromium import Chromium
 from tests.worker.console_client import Console, console
 from tests.worker.scripted import Workplace, workplace, write_boxes
@@ -95,6 +95,20 @@ def test_what_the_policy_forbids_is_not_done_and_is_heard(site: Site) -> None:
     visitor.page.run("document.body.append(Object.assign(new Image(), {src: 'http://127.0.0.1:9/x'}))")
     assert visitor.page.run("window.evil === undefined")
     assert len([line for line in visitor.complaints() if "Content Security Policy" in line]) == 2
+
+
+def test_the_keyboard_skips_the_navigation_and_pauses_the_updates(site: Site) -> None:
+    visitor = site.admin
+    visitor.open("/studies")
+    visitor.follow("Skip to the content")
+    visitor.page.press_key("Tab")
+    assert visitor.page.run(FOCUSED) == "Pause updates"
+    visitor.page.press_key("Space")
+    assert visitor.page.run(FOCUSED) == "Continue updates"
+    visitor.page.press_key("Tab")
+    assert visitor.page.run(FOCUSED) == "Accession number or Study Instance UID"
+    visitor.page.press_key("Tab", shift=True)
+    assert visitor.page.run(FOCUSED) == "Continue updates"
 
 
 def test_patients_are_named_in_lists_once_somebody_says_so(site: Site) -> None:
