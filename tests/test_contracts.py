@@ -102,7 +102,7 @@ def test_the_environment_is_read_only_by_settings_and_the_entry_modules():
         "training/__main__",
         "dicom_node/reading_child",
     }
-    engine_switches = {"training/determinism", "worker/tools"}
+    engine_switches = {"training/fitting/determinism", "worker/tools"}
     assert places(reads_the_environment) <= {"worker/settings"} | entry_modules | engine_switches
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import click
 
-from training.commands_compare import compare
-from training.commands_evaluate import evaluate
-from training.commands_export import export
-from training.commands_fit import fit
-from training.commands_images import images
-from training.commands_predict_image import predict_image
-from training.commands_prepare import prepare
+from training.commands.compare import compare
+from training.commands.evaluate import evaluate
+from training.commands.export import export
+from training.commands.fit import fit
+from training.commands.images import images
+from training.commands.predict_image import predict_image
+from training.commands.prepare import prepare
 
 ATLAS_HELP = "Folder of the SPL head and neck atlas; without it only phantoms are used."
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -41,9 +41,9 @@ main.add_command(prepare)
 @click.option("--seed", default=11, show_default=True, help="Seed of the crops.")
 def crops(output: Path, atlas: Path | None, anatomies: int, head: Path | None, processes: int, seed: int) -> None:
     """Make the vertebra crops that the fracture network is trained on."""
-    from training.crop_cases import CropPlan, make_crops  # noqa: PLC0415 -- heavy imports only where they are used
-    from training.real_patches import make_real_patches  # noqa: PLC0415 -- as above
-    from training.real_sets import SetUnavailable  # noqa: PLC0415 -- as above
+    from training.evaluation.real_sets import SetUnavailable  # noqa: PLC0415 -- as above
+    from training.preparation.crop_cases import CropPlan, make_crops  # noqa: PLC0415 -- heavy imports only where they are used
+    from training.synthesis.real_patches import make_real_patches  # noqa: PLC0415 -- as above
 
     try:
         if head is not None:

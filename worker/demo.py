@@ -90,7 +90,7 @@ def run_demo(
 
 def make_synthetic_study(folder: Path, environment: Mapping[str, str]) -> None:
     """Write the synthetic demo study; it is made in a process of its own, for the worker never imports training."""
-    command = [sys.executable, "-m", "training.phantom_study", str(folder)]
+    command = [sys.executable, "-m", "training.synthesis.phantom_study", str(folder)]
     done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise StartupError(f"the synthetic study cannot be made: {done.stderr.strip()[-500:]}")

@@ -32,10 +32,10 @@ from dicom_node.instance_file import read_instance
 from dicom_node.pixels import write_hu
 from dicom_node.reading import read_study
 from tests.conftest import PROJECT
-from training.fractures import FractureKind, Vertebra
-from training.phantom import PhantomConfig, make_phantom
-from training.phantom_encoding import TransferSyntax
-from training.phantom_series import Encoding, SeriesOptions, write_series
+from training.synthesis.fractures import FractureKind, Vertebra
+from training.synthesis.phantom import PhantomConfig, make_phantom
+from training.synthesis.phantom_encoding import TransferSyntax
+from training.synthesis.phantom_series import Encoding, SeriesOptions, write_series
 
 SLICES, SIDE = 300, 512
 FIELD_OF_VIEW_MM = (200.0, 190.0, 200.0)

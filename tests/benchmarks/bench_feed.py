@@ -21,13 +21,13 @@ from model.crops import CropConfig
 from model.findings import Vertebra
 from model.network_config import Encoder, network_of
 from model.preprocess import PreprocessConfig
-from training import prepared
-from training.batches import CropData, Drawing, LevelData, crop_source, level_source
-from training.crop_sampler import CropCase, write_shard
-from training.feed import Feed, Source
-from training.fit import fit_fractures, fit_levels
-from training.fit_config import FitConfig
-from training.prepared import PreparedStudy, Split
+from training.fitting.batches import CropData, Drawing, LevelData, crop_source, level_source
+from training.fitting.crop_sampler import CropCase, write_shard
+from training.fitting.feed import Feed, Source
+from training.fitting.fit import fit_fractures, fit_levels
+from training.fitting.fit_config import FitConfig
+from training.preparation import prepared
+from training.preparation.prepared import PreparedStudy, Split
 
 SHAPE = (190, 150, 80)
 """Slices, rows and columns of a neck at network spacing."""

@@ -15,7 +15,7 @@ import pytest
 
 from dicom_node.instance_file import read_instance
 from dicom_node.study_files import read_files
-from training.phantom_series import make_series
+from training.synthesis.phantom_series import make_series
 
 SLICES = 300
 SIDE = 512

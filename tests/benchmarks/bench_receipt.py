@@ -20,7 +20,7 @@ from dicom_node.errors import PeerError
 from dicom_node.node import Peer
 from dicom_node.scu import echo
 from tests.peers import free_port, require, storescp, wait_until
-from training.phantom_series import Identity, SeriesOptions, write_series
+from training.synthesis.phantom_series import Identity, SeriesOptions, write_series
 
 INSTANCES = 300
 ROUNDS = 5

@@ -27,7 +27,7 @@ from dicom_node.results import build_results
 from dicom_node.series import CTSeries, Placement
 from model.findings import StudyFindings, Vertebra, VertebraFinding
 from tests.dicom_node.small_series import sanitized
-from training.phantom_series import SeriesOptions, make_series, native_volume
+from training.synthesis.phantom_series import SeriesOptions, make_series, native_volume
 
 SIDE = 512
 SLICES = (300, 600)

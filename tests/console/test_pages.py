@@ -15,7 +15,7 @@ from tests.viewer.chromium import Chromium
 from tests.worker.console_client import Console, console
 from tests.worker.scripted import Workplace, workplace, write_boxes
 from tests.worker.watched import watched
-from training.phantom_series import Identity, SeriesOptions
+from training.synthesis.phantom_series import Identity, SeriesOptions
 from worker import studies
 from worker.records import Study
 from worker.states import Cause, StudyState

@@ -18,7 +18,7 @@ from dicom_node.results import build_results
 from dicom_node.series import CTSeries, Placement
 from model.findings import Limitation, StudyFindings, Vertebra, VertebraFinding
 from tests.dicom_node.small_series import sanitized
-from training.phantom_series import SeriesForm, SeriesOptions, make_series, native_volume
+from training.synthesis.phantom_series import SeriesForm, SeriesOptions, make_series, native_volume
 
 SPACING_MM = (2.0, 1.25, 1.0)
 SHAPE = (56, 60, 64)

@@ -20,7 +20,7 @@ from dicom_node.reading_answer import StudyReading, parse_answer
 from dicom_node.reading_child import answer
 from dicom_node.reading_exchange import ANSWER_NAME, ReadingLimits, ReadingRequest
 from dicom_node.sanitize import sanitize
-from training.phantom_series import SeriesOptions, make_series
+from training.synthesis.phantom_series import SeriesOptions, make_series
 
 SPACING_MM = (1.0, 0.9, 0.8)
 

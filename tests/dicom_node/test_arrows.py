@@ -9,7 +9,7 @@ from dicom_node.arrows import LENGTH_MM, TRACKING_IDENTIFIER, arrow, build_arrow
 from dicom_node.contours import key_slices
 from model.findings import Vertebra
 from tests.dicom_node.necks import EXPLAINED, NEGATIVE, POSITIVE, content, findings_of
-from training.phantom_series import Geometry, SeriesForm, SeriesOptions
+from training.synthesis.phantom_series import Geometry, SeriesForm, SeriesOptions
 
 CONTEXTS = {"where the fracture is known": EXPLAINED.context(), "where it is not": POSITIVE.context()}
 

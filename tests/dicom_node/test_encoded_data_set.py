@@ -15,7 +15,7 @@ from dicom_node.elements import MAX_DEPTH, MAX_ELEMENTS, Walk
 from dicom_node.encoded_data_set import EncodedDataSet
 from dicom_node.errors import InvalidInstance
 from tests.dicom_node.small_series import SPACING_MM, encoded, small_hu
-from training.phantom_series import SeriesForm, SeriesOptions, make_series
+from training.synthesis.phantom_series import SeriesForm, SeriesOptions, make_series
 
 ITEM, ITEM_END, SEQUENCE_END = (struct.pack("<HH", 0xFFFE, number) for number in (0xE000, 0xE00D, 0xE0DD))
 

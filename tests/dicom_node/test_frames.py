@@ -7,7 +7,7 @@ from dicom_node.errors import InvalidInstance
 from dicom_node.frames import frames_of, numbers, text
 from dicom_node.instance_file import read_instance
 from tests.dicom_node.small_series import SPACING_MM, encoded, small_hu
-from training.phantom_series import SeriesForm, SeriesOptions, make_series
+from training.synthesis.phantom_series import SeriesForm, SeriesOptions, make_series
 
 
 def odd(keyword, vr, value):

@@ -11,8 +11,8 @@ from dicom_node.errors import InvalidInstance
 from dicom_node.frames import text
 from dicom_node.instance_file import NotDicom, read_instance
 from tests.dicom_node.small_series import SPACING_MM, small_hu
-from training.phantom_encoding import TransferSyntax
-from training.phantom_series import Encoding, SeriesOptions, make_series
+from training.synthesis.phantom_encoding import TransferSyntax
+from training.synthesis.phantom_series import Encoding, SeriesOptions, make_series
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from dicom_node.encode import encode
 from dicom_node.key_objects import build_key_objects
 from model.findings import Vertebra
 from tests.dicom_node.necks import POSITIVE, built, content, findings_of
-from training.phantom_series import Geometry, SeriesForm, SeriesOptions
+from training.synthesis.phantom_series import Geometry, SeriesForm, SeriesOptions
 
 CONTEXT = POSITIVE.context()
 SLICES = key_slices(CONTEXT.labels)

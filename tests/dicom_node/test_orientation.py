@@ -9,7 +9,7 @@ from dicom_node.orientation import hu_in_standard_frame, labels_in_standard_fram
 from dicom_node.series import Placement
 from model.findings import Vertebra
 from tests.dicom_node.necks import LIMITED, SPACING_MM, labels_of
-from training.phantom_series import Geometry, SeriesOptions
+from training.synthesis.phantom_series import Geometry, SeriesOptions
 
 
 @pytest.mark.parametrize("orientation", ["HPL", "FPL", "LPF", "AHR"])

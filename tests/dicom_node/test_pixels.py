@@ -17,8 +17,8 @@ from dicom_node.frames import Rescale, frames_of
 from dicom_node.instance_file import read_instance
 from dicom_node.pixels import pixel_problem, to_hu, write_hu
 from tests.dicom_node.small_series import SPACING_MM, encoded, small_hu
-from training.phantom_encoding import TransferSyntax
-from training.phantom_series import Encoding, SeriesOptions, make_series, write_series
+from training.synthesis.phantom_encoding import TransferSyntax
+from training.synthesis.phantom_series import Encoding, SeriesOptions, make_series, write_series
 
 HTJ2K_32_BY_32 = base64.b85decode(
     "|4;u>04YEK0000W0000W00000000000000W0000W0000000000009pH0sl|{2mk^A000XAQUDA90ssL31q1{@0smY86Cj9?kdTm&kdTm&kdTmwh="

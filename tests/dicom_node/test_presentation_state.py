@@ -23,7 +23,7 @@ from tests.dicom_node.necks import (
     with_headers,
 )
 from tests.peers import require
-from training.phantom_series import Geometry, SeriesForm, SeriesOptions, write_series
+from training.synthesis.phantom_series import Geometry, SeriesForm, SeriesOptions, write_series
 
 CONTEXT = EXPLAINED.context()
 

@@ -15,8 +15,8 @@ from dicom_node.reading import ReadingLimits, read_study
 from model.findings import Limitation
 from tests.conftest import SHARED_DATA
 from tests.dicom_node.small_series import SPACING_MM, files_of, read_here, small_hu, write, write_changed
-from training.phantom_encoding import TransferSyntax
-from training.phantom_series import Encoding, Geometry, Identity, SeriesOptions, make_series, write_series
+from training.synthesis.phantom_encoding import TransferSyntax
+from training.synthesis.phantom_series import Encoding, Geometry, Identity, SeriesOptions, make_series, write_series
 
 FEMALE_NECK = SHARED_DATA / "visible-human-female-neck"
 HARVARD_HEAD = SHARED_DATA / "harvard-head"

@@ -24,8 +24,8 @@ from tests.dicom_node.small_series import (
     write_changed,
 )
 from tests.peers import dciodvfy
-from training.phantom_encoding import TransferSyntax
-from training.phantom_series import Encoding, Geometry, SeriesForm, SeriesOptions, write_series
+from training.synthesis.phantom_encoding import TransferSyntax
+from training.synthesis.phantom_series import Encoding, Geometry, SeriesForm, SeriesOptions, write_series
 
 LEVELS = (Vertebra.C1, Vertebra.C2)
 

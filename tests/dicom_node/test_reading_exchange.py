@@ -18,7 +18,7 @@ from dicom_node.reading_exchange import (
 )
 from dicom_node.selection import SeriesVerdict
 from tests.dicom_node.small_series import SPACING_MM, read_here, small_hu
-from training.phantom_series import write_series
+from training.synthesis.phantom_series import write_series
 
 
 def test_a_request_survives_its_json():

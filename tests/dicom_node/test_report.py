@@ -32,7 +32,7 @@ from tests.dicom_node.necks import (
     written,
 )
 from tests.dicom_node.test_contours import enclosed
-from training.phantom_series import Geometry, SeriesForm, SeriesOptions
+from training.synthesis.phantom_series import Geometry, SeriesForm, SeriesOptions
 
 CONTEXTS = {name: case.context() for name, case in CASES.items()}
 

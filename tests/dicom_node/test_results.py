@@ -35,7 +35,7 @@ from tests.dicom_node.necks import (
     written,
 )
 from tests.peers import dciodvfy
-from training.phantom_series import Geometry, SeriesForm, SeriesOptions
+from training.synthesis.phantom_series import Geometry, SeriesForm, SeriesOptions
 
 UNFOUND = NOTHING_FOUND.context()
 LIMITED_CONTEXT = LIMITED.context()

@@ -9,7 +9,7 @@ from pydicom.datadict import dictionary_VR
 from dicom_node.allowed_attributes import COMMON_ATTRIBUTES, EMPTY_TYPE_2, FRAME_ATTRIBUTES
 from dicom_node.sanitize import clean_name, clean_text
 from tests.dicom_node.small_series import SPACING_MM, sanitized, small_hu
-from training.phantom_series import SeriesForm, SeriesOptions, make_series
+from training.synthesis.phantom_series import SeriesForm, SeriesOptions, make_series
 
 
 def header(**attributes):

@@ -24,7 +24,7 @@ from tests.dicom_node.necks import (
     with_headers,
     written,
 )
-from training.phantom_series import Geometry, SeriesForm, SeriesOptions
+from training.synthesis.phantom_series import Geometry, SeriesForm, SeriesOptions
 
 ORIENTATIONS = ["HPL", "FPL", "FAR", "LPF", "RHA", "PFL", "AFR"]
 

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from dicom_node.series import STANDARD_ORIENTATION
 from model.findings import Limitation
 from tests.dicom_node.small_series import SPACING_MM, read_here, small_hu
-from training.phantom_series import Geometry, SeriesForm, SeriesOptions, all_orientations, native_volume, write_series
+from training.synthesis.phantom_series import (
+    Geometry,
+    SeriesForm,
+    SeriesOptions,
+    all_orientations,
+    native_volume,
+    write_series,
+)
 
 
 def comes_home(series):

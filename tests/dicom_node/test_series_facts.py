@@ -13,7 +13,7 @@ from dicom_node.errors import InvalidInstance
 from dicom_node.instance_file import read_instance
 from dicom_node.series_facts import FACT_TAGS, SeriesFacts, facts_of
 from tests.dicom_node.small_series import SPACING_MM, small_hu
-from training.phantom_series import make_series
+from training.synthesis.phantom_series import make_series
 
 
 def code(value: str, scheme: str) -> Dataset:

@@ -8,8 +8,8 @@ from dicom_node.instance_file import read_instance
 from dicom_node.reading_exchange import ReadingLimits
 from dicom_node.study_files import check_identity, read_files, stacks_of
 from tests.dicom_node.small_series import SPACING_MM, read_here, small_hu, write
-from training.phantom_encoding import TransferSyntax
-from training.phantom_series import Encoding, Identity, SeriesForm, SeriesOptions, make_series, write_series
+from training.synthesis.phantom_encoding import TransferSyntax
+from training.synthesis.phantom_series import Encoding, Identity, SeriesForm, SeriesOptions, make_series, write_series
 
 
 def test_files_are_counted_by_the_reason_they_were_left_out(tmp_path):

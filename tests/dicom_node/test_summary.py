@@ -39,7 +39,7 @@ from tests.dicom_node.necks import (
     with_headers,
     written,
 )
-from training.phantom_series import Geometry, SeriesOptions
+from training.synthesis.phantom_series import Geometry, SeriesOptions
 
 BANNER_AT = (1015, 5)
 

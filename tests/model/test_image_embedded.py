@@ -8,8 +8,8 @@ from model.image_bundle import load_image_bundle
 from model.image_decoding import decode_image
 from model.image_findings import ImageLimitation
 from model.image_predictor import ImagePredictor
-from training.evaluate import TEST_SEED
-from training.synthetic_images import SyntheticImages, make_case_images
+from training.evaluation.evaluate import TEST_SEED
+from training.synthesis.synthetic_images import SyntheticImages, make_case_images
 
 
 @pytest.fixture(scope="module")

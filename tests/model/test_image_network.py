@@ -7,7 +7,7 @@ import pytest
 from model.image_config import Approach, image_network_config
 from model.image_network import build_feature_network, build_image_network
 from model.network_config import Encoder
-from training.recipes import freeze_encoder
+from training.fitting.recipes import freeze_encoder
 
 IMAGES = np.random.default_rng(5).uniform(-1, 1, (3, 64, 64, 1)).astype(np.float32)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-from training.phantom import demo_phantom
-from training.phantom_series import Identity, SeriesOptions, write_series
+from training.synthesis.phantom import demo_phantom
+from training.synthesis.phantom_series import Identity, SeriesOptions, write_series
 
 
 @pytest.fixture(scope="session")

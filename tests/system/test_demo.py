@@ -16,8 +16,8 @@ from pydicom import dcmread
 
 from dicom_node.reading import read_study
 from tests.peers import dciodvfy
-from training.phantom import demo_phantom
-from training.phantom_study import write_demo_study
+from training.synthesis.phantom import demo_phantom
+from training.synthesis.phantom_study import write_demo_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -17,10 +17,10 @@ import pytest
 from model.bundle import EMBEDDED_BUNDLE
 from model.findings import Vertebra
 from tests.training.trees import SmallAnatomy, TreeStudy, rsna_uid, write_rsna
-from training.evaluate import TEST_SEED
-from training.fractures import FractureKind
-from training.phantom import PhantomConfig, make_phantom
-from training.phantom_series import write_series
+from training.evaluation.evaluate import TEST_SEED
+from training.synthesis.fractures import FractureKind
+from training.synthesis.phantom import PhantomConfig, make_phantom
+from training.synthesis.phantom_series import write_series
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from training.anatomy import Anatomy
-from training.crop_cases import CropPlan, make_crops
-from training.dataset import make_case
+from training.fitting.dataset import make_case
+from training.preparation.crop_cases import CropPlan, make_crops
+from training.synthesis.anatomy import Anatomy
 
 
 @pytest.fixture(scope="session")

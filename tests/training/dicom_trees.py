@@ -19,7 +19,7 @@ from dicom_node.result_kind import ResultKind
 from dicom_node.results import build_results
 from model.findings import StudyFindings, Vertebra, VertebraFinding
 from tests.training.trees import TreeStudy
-from training.phantom_series import write_series
+from training.synthesis.phantom_series import write_series
 
 DEVICE = Device(MANUFACTURER, "cspine", "1.0", UID("2.25.7"), "1")
 

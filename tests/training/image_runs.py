@@ -7,12 +7,12 @@ from pathlib import Path
 from model.image_bundle import ImageBundle
 from model.network_config import Encoder
 from tests.training.image_trees import image_tree
-from training.export_images import ExportImagesConfig, export_images
-from training.fit_images import fit_images
-from training.image_fit_config import FitImagesConfig
-from training.prepare_images import PrepareImagesConfig, prepare_images
-from training.prepared_images import PreparedImages
-from training.recipes import Recipe
+from training.fitting.recipes import Recipe
+from training.images.export_images import ExportImagesConfig, export_images
+from training.images.fit_images import fit_images
+from training.images.image_fit_config import FitImagesConfig
+from training.images.prepare_images import PrepareImagesConfig, prepare_images
+from training.images.prepared_images import PreparedImages
 
 
 @cache

@@ -1,9 +1,9 @@
 """Results of studies without pixels, made for figures whose values are known."""
 
 from model.findings import Vertebra
-from training.evaluation import Evaluation
-from training.study_result import LevelResult, MaskResult, StudyResult
-from training.surface import SurfaceDistance
+from training.evaluation.evaluation import Evaluation
+from training.evaluation.study_result import LevelResult, MaskResult, StudyResult
+from training.evaluation.surface import SurfaceDistance
 
 THRESHOLD = 0.5
 MASK = MaskResult(0.9, True, None, SurfaceDistance(0.4, 1.5))

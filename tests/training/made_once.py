@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from training.phantom import Phantom, demo_phantom
+from training.synthesis.phantom import Phantom, demo_phantom
 
 
 @cache

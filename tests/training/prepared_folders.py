@@ -8,9 +8,9 @@ import numpy as np
 from model.crops import CropConfig
 from model.findings import Vertebra
 from model.preprocess import PreprocessConfig
-from training import prepared
-from training.crop_sampler import CropCase, write_shard
-from training.prepared import PreparedStudy, Split
+from training.fitting.crop_sampler import CropCase, write_shard
+from training.preparation import prepared
+from training.preparation.prepared import PreparedStudy, Split
 
 SHAPE = (96, 64, 24)
 ROWS = 12

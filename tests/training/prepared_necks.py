@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from model.findings import Vertebra
-from training.phantom import Phantom, PhantomConfig, make_phantom
-from training.studies import LabeledStudy, LabeledVolume
+from training.datasets.studies import LabeledStudy, LabeledVolume
+from training.synthesis.phantom import Phantom, PhantomConfig, make_phantom
 
 
 @cache

@@ -9,9 +9,9 @@ from model.crops import CropConfig
 from model.findings import Vertebra
 from model.preprocess import PreprocessConfig
 from tests.training.scripted_predictor import SPACING_MM, stack
-from training.fractures import FractureKind
-from training.prepared import Prepared, PreparedStudy, Split, begin, read_prepared, study_name, write_study
-from training.studies import DataSetError, LabeledStudy, LabeledVolume
+from training.datasets.studies import DataSetError, LabeledStudy, LabeledVolume
+from training.preparation.prepared import Prepared, PreparedStudy, Split, begin, read_prepared, study_name, write_study
+from training.synthesis.fractures import FractureKind
 
 INTACT = dict.fromkeys(Vertebra, False)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from training.feed import Batch
+from training.fitting.feed import Batch
 
 
 def plain_batch(step: int) -> Batch:

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 
 from model.findings import StudyFindings, Vertebra, VertebraFinding
-from training.fractures import FractureKind
-from training.judging import KnownStudy
-from training.phantom import Phantom
+from training.evaluation.judging import KnownStudy
+from training.synthesis.fractures import FractureKind
+from training.synthesis.phantom import Phantom
 
 SPACING_MM = (2.0, 2.0, 2.0)
 THRESHOLD = 0.5

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.anatomy import Grid, blurred, smooth_noise
+from training.synthesis.anatomy import Grid, blurred, smooth_noise
 
 
 def test_a_box_holds_the_voxels_between_its_corners():

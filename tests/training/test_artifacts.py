@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from training.artifacts import (
+from training.synthesis.artifacts import (
     CHANCES,
     box_averaged,
     dense_streaks,

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from model.findings import Vertebra
-from training.anatomy import Grid
-from training.atlas import LABELS, load_atlas, read_mesh
-from training.atlas_variation import AtlasVariation
-from training.fractures import FractureKind
-from training.shapes import Spot
+from training.synthesis.anatomy import Grid
+from training.synthesis.atlas import LABELS, load_atlas, read_mesh
+from training.synthesis.atlas_variation import AtlasVariation
+from training.synthesis.fractures import FractureKind
+from training.synthesis.shapes import Spot
 
 FOLDER = Path(__file__).parents[3] / "shared" / "data" / "spl-head-neck-atlas"
 

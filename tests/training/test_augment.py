@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.anatomy import Anatomy, Tissue
-from training.augment import BoneTexture, Contrast, paint
+from training.synthesis.anatomy import Anatomy, Tissue
+from training.synthesis.augment import BoneTexture, Contrast, paint
 
 
 def cube(depth_mm: float, tissue: Tissue) -> Anatomy:

@@ -8,8 +8,8 @@ import pytest
 from model.preprocess import HU_PER_UNIT, PreprocessConfig, sagittal_stack
 from tests.training.prepared_folders import small_field, small_prepared
 from tests.training.prepared_necks import six_necks
-from training import prepared
-from training.batches import (
+from training.datasets.studies import DataSetError
+from training.fitting.batches import (
     CropData,
     Drawing,
     LevelData,
@@ -20,14 +20,14 @@ from training.batches import (
     with_prepared_crops,
     with_prepared_slices,
 )
-from training.crop_sampler import SampleConfig
-from training.dataset import SliceConfig
-from training.prepare import prepare
-from training.prepare_config import PrepareConfig
-from training.prepared import Split, read_prepared
-from training.prepared_slices import PreparedSlices, _Where
-from training.studies import DataSetError
-from training.truth import UNKNOWN, UNKNOWN_LEVEL
+from training.fitting.crop_sampler import SampleConfig
+from training.fitting.dataset import SliceConfig
+from training.fitting.prepared_slices import PreparedSlices, _Where
+from training.fitting.truth import UNKNOWN, UNKNOWN_LEVEL
+from training.preparation import prepared
+from training.preparation.prepare import prepare
+from training.preparation.prepare_config import PrepareConfig
+from training.preparation.prepared import Split, read_prepared
 
 SMALL = SliceConfig(height=64, width=64)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.calibration import BINS, calibration
+from training.evaluation.calibration import BINS, calibration
 
 
 def test_errors_are_those_computed_by_hand():

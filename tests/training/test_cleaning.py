@@ -11,13 +11,13 @@ from model.errors import UnusableVolume
 from model.findings import Limitation, Vertebra
 from model.preprocess import PreprocessConfig, find_neck, normalize, prepare, resample, restore_labels
 from model.quality import limitations_of
-from training.augment import Contrast
-from training.cleaning import STEPS, clean, field_labels, standard_format
-from training.crop_sampler import crop_images, read_shard, write_shard
-from training.fractures import FractureKind
-from training.phantom import Phantom, PhantomConfig, make_phantom
-from training.studies import LabeledVolume
-from training.study_crops import UNSPECIFIED, study_crops
+from training.datasets.studies import LabeledVolume
+from training.fitting.crop_sampler import crop_images, read_shard, write_shard
+from training.preparation.cleaning import STEPS, clean, field_labels, standard_format
+from training.preparation.study_crops import UNSPECIFIED, study_crops
+from training.synthesis.augment import Contrast
+from training.synthesis.fractures import FractureKind
+from training.synthesis.phantom import Phantom, PhantomConfig, make_phantom
 
 CONFIG = PreprocessConfig()
 

@@ -9,12 +9,12 @@ from model.crops import CropConfig
 from model.findings import Vertebra
 from model.preprocess import PreprocessConfig
 from tests.training.trees import TreeStudy, rsna_uid, small_anatomy, write_rsna
-from training.commands_evaluate import evaluate
+from training.commands.evaluate import evaluate
 from training.config import config_text, save_config
-from training.data_sets import DataSetKind, DataSourceConfig, open_data_set
-from training.evaluate_config import EvaluateConfig
-from training.prepare_config import PrepareConfig
-from training.prepared import PreparedStudy, Split, begin, patient_hash, study_name, write_study
+from training.datasets.data_sets import DataSetKind, DataSourceConfig, open_data_set
+from training.evaluation.evaluate_config import EvaluateConfig
+from training.preparation.prepare_config import PrepareConfig
+from training.preparation.prepared import PreparedStudy, Split, begin, patient_hash, study_name, write_study
 
 
 def run(*options, exit_code=0):

@@ -4,10 +4,10 @@ import pytest
 from click.testing import CliRunner
 
 from training.__main__ import main
-from training.compare import table_of
-from training.compare_config import Comparison
-from training.contenders import CONTENDERS
-from training.crop_cases import CropPlan, make_crops
+from training.fitting.compare import table_of
+from training.fitting.compare_config import Comparison
+from training.fitting.contenders import CONTENDERS
+from training.preparation.crop_cases import CropPlan, make_crops
 
 
 def figures(name: str) -> dict[str, object]:

@@ -8,8 +8,8 @@ import pytest
 
 from model.crops import CropConfig, level_crops
 from model.findings import Vertebra
-from training.crop_cases import CropPlan, compact, cut_case, local_anatomy, synthetic_crops
-from training.crop_sampler import (
+from training.datasets.studies import DataSetError
+from training.fitting.crop_sampler import (
     CropCase,
     CropSampler,
     SampleConfig,
@@ -18,8 +18,8 @@ from training.crop_sampler import (
     resized_mask,
     write_shard,
 )
-from training.studies import DataSetError
-from training.truth import UNKNOWN
+from training.fitting.truth import UNKNOWN
+from training.preparation.crop_cases import CropPlan, compact, cut_case, local_anatomy, synthetic_crops
 
 
 def case(*, kind: str, slices: int = 12, level: int = 4) -> CropCase:

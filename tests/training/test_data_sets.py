@@ -8,9 +8,9 @@ import pytest
 from pydantic import Field
 
 from training.config import ConfigError, config_text, load_config
-from training.data_sets import DataSetKind, DataSourceConfig, open_data_set
-from training.nifti_pairs import NiftiDataSet, NiftiLayout
-from training.studies import DataSetError
+from training.datasets.data_sets import DataSetKind, DataSourceConfig, open_data_set
+from training.datasets.nifti_pairs import NiftiDataSet, NiftiLayout
+from training.datasets.studies import DataSetError
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from model.preprocess import PreprocessConfig
-from training.dataset import CASE_SHAPE, SliceConfig, SliceSampler, case_plan
+from training.fitting.dataset import CASE_SHAPE, SliceConfig, SliceSampler, case_plan
 
 
 def test_a_case_has_the_shape_that_slices_are_cut_from(cases):

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.anatomy import Anatomy, Grid, Tissue
-from training.augment import Contrast, paint
-from training.degeneration import degenerate, fuse, ossify_ligaments, random_severity, wear_disc, wear_facets
-from training.hardware import add_fillings, add_hardware
-from training.phantom import PhantomConfig, make_anatomy
-from training.sites import body_sites, disc_sites
+from training.synthesis.anatomy import Anatomy, Grid, Tissue
+from training.synthesis.augment import Contrast, paint
+from training.synthesis.degeneration import degenerate, fuse, ossify_ligaments, random_severity, wear_disc, wear_facets
+from training.synthesis.hardware import add_fillings, add_hardware
+from training.synthesis.phantom import PhantomConfig, make_anatomy
+from training.synthesis.sites import body_sites, disc_sites
 
 GRID = Grid.centred((120, 90, 60), (1.8, 1.8, 1.8), (-110.0, -95.0, -54.0))
 

@@ -16,10 +16,10 @@ from model.findings import Vertebra
 from tests.dicom_node import edits
 from tests.training.dicom_trees import Results, analyzed, write_ct
 from tests.training.trees import TreeStudy, level_cells, small_anatomy, write_table
-from training.data_sets import DataSetKind, DataSourceConfig, open_data_set
-from training.dicom_labels import DicomDataSet, truth
-from training.phantom_series import write_series
-from training.studies import DataSetError
+from training.datasets.data_sets import DataSetKind, DataSourceConfig, open_data_set
+from training.datasets.dicom_labels import DicomDataSet, truth
+from training.datasets.studies import DataSetError
+from training.synthesis.phantom_series import write_series
 
 C2, C5, C6 = Vertebra.C2, Vertebra.C5, Vertebra.C6
 STUDY = TreeStudy("1", small_anatomy(4), frozenset({C5}), orientation="HPL")

@@ -16,13 +16,13 @@ from tests.training.scripted_predictor import (
     stack,
     study,
 )
-from training import synthetic_sets
-from training.evaluate import StudySet, evaluate
-from training.evaluation_json import evaluation_json
-from training.fractures import FractureKind
-from training.judging import KnownStudy, judge
-from training.phantom import Phantom
-from training.synthetic_sets import cut, seen, synthetic_set, synthetic_study, thickened
+from training.evaluation import synthetic_sets
+from training.evaluation.evaluate import StudySet, evaluate
+from training.evaluation.evaluation_json import evaluation_json
+from training.evaluation.judging import KnownStudy, judge
+from training.evaluation.synthetic_sets import cut, seen, synthetic_set, synthetic_study, thickened
+from training.synthesis.fractures import FractureKind
+from training.synthesis.phantom import Phantom
 
 
 def answered(study, labels) -> ScriptedAnswer:

@@ -7,10 +7,10 @@ import pytest
 
 from model.findings import Vertebra
 from tests.training.known_results import MASK, evaluation, level, refused, result
-from training.cautions import cautions
-from training.evaluation import UNKNOWN_KIND, UNKNOWN_SITE, Refused
-from training.evaluation_json import evaluation_json
-from training.rsna_loss import Exam, rsna_loss
+from training.evaluation.cautions import cautions
+from training.evaluation.evaluation import UNKNOWN_KIND, UNKNOWN_SITE, Refused
+from training.evaluation.evaluation_json import evaluation_json
+from training.evaluation.rsna_loss import Exam, rsna_loss
 
 C1, C2, C3 = Vertebra.C1, Vertebra.C2, Vertebra.C3
 

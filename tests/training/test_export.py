@@ -9,7 +9,7 @@ from model.network import build_fracture_network, build_unet
 from model.network_config import compact_config
 from model.postprocess import probability
 from model.predictor import load_networks
-from training.export import BundleSpec, choose_thresholds, export_bundle, fit_logistic
+from training.fitting.export import BundleSpec, choose_thresholds, export_bundle, fit_logistic
 
 
 def test_exported_networks_come_back_with_their_weights(tmp_path):

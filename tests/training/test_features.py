@@ -9,7 +9,7 @@ from PIL import Image
 from model.network_config import Encoder
 from tests.training import image_runs
 from training.config import ConfigError
-from training.features import FeaturesConfig, extract_features, feature_network, principal_components
+from training.images.features import FeaturesConfig, extract_features, feature_network, principal_components
 
 
 def test_features_of_a_bundle_are_exported_and_drawn(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import PROJECT
-from training.feed import Batch, Feed, FeedError
+from training.fitting.feed import Batch, Feed, FeedError
 
 
 def plain_batch(step: int) -> Batch:

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 
-from training.bootstrap import CHUNK, drawn, estimate
-from training.figures import (
+from training.evaluation.bootstrap import CHUNK, drawn, estimate
+from training.evaluation.figures import (
     auc,
     auc_interval,
     fracture_statistics,
@@ -15,7 +15,7 @@ from training.figures import (
     precision_interval,
     share,
 )
-from training.ranking import rank
+from training.evaluation.ranking import rank
 
 
 def some_scores(seed, count=60):

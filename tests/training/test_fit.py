@@ -12,13 +12,13 @@ from model.bundle import load_bundle
 from model.network import build_fracture_network, build_unet
 from model.network_config import Encoder, NetworkConfig, compact_config, network_of
 from training.__main__ import main
-from training.batches import CropData, Drawing, crop_source
-from training.crop_sampler import CropCase, SampleConfig, write_shard
-from training.dataset import SliceConfig, SliceSampler
-from training.fit import compiled_fractures, compiled_levels, matched
-from training.fit_config import FitConfig, learning_rate
-from training.recipes import Recipe
-from training.start import load_start, transfer_layers
+from training.fitting.batches import CropData, Drawing, crop_source
+from training.fitting.crop_sampler import CropCase, SampleConfig, write_shard
+from training.fitting.dataset import SliceConfig, SliceSampler
+from training.fitting.fit import compiled_fractures, compiled_levels, matched
+from training.fitting.fit_config import FitConfig, learning_rate
+from training.fitting.recipes import Recipe
+from training.fitting.start import load_start, transfer_layers
 
 
 @pytest.fixture

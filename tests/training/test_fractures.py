@@ -7,9 +7,9 @@ import pytest
 from scipy import ndimage
 
 from model.findings import Vertebra
-from training.fractures import KINDS, Cut, Fracture, FractureKind, broken, plan_fracture, random_kind
-from training.shapes import Points, Spot
-from training.vertebrae import BUILDS, body, vertebra
+from training.synthesis.fractures import KINDS, Cut, Fracture, FractureKind, broken, plan_fracture, random_kind
+from training.synthesis.shapes import Points, Spot
+from training.synthesis.vertebrae import BUILDS, body, vertebra
 
 FLAT = np.zeros((1, 1, 1), np.float32)
 

@@ -9,9 +9,9 @@ import pytest
 
 from model.findings import Vertebra
 from tests.training.known_results import MASK, evaluation, level, refused, result
-from training.html_parts import element, page, paragraph, table, text
-from training.html_report import Report, write_report
-from training.worst_cases import gallery_folder, worst_cases
+from training.evaluation.html_parts import element, page, paragraph, table, text
+from training.evaluation.html_report import Report, write_report
+from training.evaluation.worst_cases import gallery_folder, worst_cases
 
 BUNDLE = SimpleNamespace(name="test", version="2", sha256="f" * 64)
 PIXEL = bytes.fromhex(

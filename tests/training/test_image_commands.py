@@ -13,8 +13,8 @@ from tests.dicom_node.tiny_ct import make_ct, write_ct
 from tests.training import image_runs
 from training.__main__ import main
 from training.config import load_config
-from training.image_fit_config import FitImagesConfig
-from training.prepared_images import read_index
+from training.images.image_fit_config import FitImagesConfig
+from training.images.prepared_images import read_index
 
 
 def ran(*arguments, code=0):

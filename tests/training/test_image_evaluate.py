@@ -12,10 +12,10 @@ from model.image_bundle import load_image_bundle
 from model.image_predictor import load_image_network
 from model.image_preprocess import ImageConfig, network_input
 from tests.training import image_runs
-from training.evaluate_images import evaluate_images, report_text, run_evaluation
-from training.image_evaluate_config import EvaluateImagesConfig
-from training.prepared import Split
-from training.studies import DataSetError
+from training.datasets.studies import DataSetError
+from training.images.evaluate_images import evaluate_images, report_text, run_evaluation
+from training.images.image_evaluate_config import EvaluateImagesConfig
+from training.preparation.prepared import Split
 
 
 @pytest.fixture(scope="module")

@@ -15,15 +15,15 @@ from model.postprocess import probability
 from tests.training import image_runs
 from tests.training.image_trees import image_tree
 from training.config import ConfigError
-from training.export_images import ExportImagesConfig, answers_of, export_images
-from training.fit_images import compile_images, fit_images, trained_images
-from training.image_batches import ImageAugmentation, augmented, coarse, image_source
-from training.loop import RECORD_FILE
-from training.prepare_images import PrepareImagesConfig, prepare_images
-from training.prepared import Split
-from training.prepared_images import image_name, read_index
-from training.recipes import Recipe
-from training.studies import DataSetError
+from training.datasets.studies import DataSetError
+from training.fitting.loop import RECORD_FILE
+from training.fitting.recipes import Recipe
+from training.images.export_images import ExportImagesConfig, answers_of, export_images
+from training.images.fit_images import compile_images, fit_images, trained_images
+from training.images.image_batches import ImageAugmentation, augmented, coarse, image_source
+from training.images.prepare_images import PrepareImagesConfig, prepare_images
+from training.images.prepared_images import image_name, read_index
+from training.preparation.prepared import Split
 
 
 def test_training_learns_the_drawn_fractures():

@@ -10,11 +10,11 @@ from model.findings import Vertebra
 from tests.dicom_node.tiny_ct import make_ct, write_ct
 from tests.training.image_trees import image_tree
 from training.config import ConfigError, load_config
-from training.image_files import read_pictures
-from training.image_folder import ImageFolderConfig, Unusable, find_images
-from training.image_names import NamePatterns
-from training.prepare_images import PrepareImagesConfig
-from training.studies import DataSetError
+from training.datasets.studies import DataSetError
+from training.images.image_files import read_pictures
+from training.images.image_folder import ImageFolderConfig, Unusable, find_images
+from training.images.image_names import NamePatterns
+from training.images.prepare_images import PrepareImagesConfig
 
 
 @pytest.fixture

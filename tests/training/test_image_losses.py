@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from training.image_losses import image_fracture_loss, image_level_loss, paper_image_level_loss
+from training.images.image_losses import image_fracture_loss, image_level_loss, paper_image_level_loss
 
 
 def value(loss, truth, predicted):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.findings import Vertebra
-from training.image_names import AmbiguousName, NamePatterns, facts_of
+from training.images.image_names import AmbiguousName, NamePatterns, facts_of
 
 PATTERNS = NamePatterns()
 

@@ -12,12 +12,12 @@ from model.image_decoding import decode_image
 from model.image_preprocess import ImageConfig, standard_image
 from tests.training.image_trees import image_tree
 from training.config import CONFIG_FILE, load_config
-from training.image_folder import Unusable
-from training.image_names import NamePatterns
-from training.prepare_images import PrepareImagesConfig, prepare_images
-from training.prepared import Split
-from training.prepared_images import IMAGES, INDEX_FILE, image_file, image_name, read_index
-from training.studies import DataSetError
+from training.datasets.studies import DataSetError
+from training.images.image_folder import Unusable
+from training.images.image_names import NamePatterns
+from training.images.prepare_images import PrepareImagesConfig, prepare_images
+from training.images.prepared_images import IMAGES, INDEX_FILE, image_file, image_name, read_index
+from training.preparation.prepared import Split
 
 
 @pytest.fixture

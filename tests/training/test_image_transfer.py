@@ -8,7 +8,7 @@ from model.image_config import Approach, image_network_config
 from model.image_network import build_image_network
 from model.network_config import Encoder
 from model.predictor import load_networks
-from training.image_transfer import SCALE, transfer_bundle
+from training.images.image_transfer import SCALE, transfer_bundle
 
 
 def test_layers_with_a_namesake_are_taken_and_the_heads_are_not():

@@ -12,11 +12,11 @@ from scipy import ndimage
 from model.crops import CropConfig
 from model.findings import Vertebra
 from model.preprocess import PreprocessConfig, prepare
-from training import leakage, prepared
-from training.leakage import NEAR_BITS, find_leaks, fingerprint, near_duplicates, sentence
-from training.phantom import make_phantom
-from training.prepared import PreparedStudy, Split, read_prepared
-from training.studies import DataSetError
+from training.datasets.studies import DataSetError
+from training.preparation import leakage, prepared
+from training.preparation.leakage import NEAR_BITS, find_leaks, fingerprint, near_duplicates, sentence
+from training.preparation.prepared import PreparedStudy, Split, read_prepared
+from training.synthesis.phantom import make_phantom
 
 SPLITS = (Split.TRAIN, Split.TEST)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from training.losses import (
+from training.fitting.losses import (
     fracture_loss,
     fracture_mask_loss,
     level_loss,
@@ -12,7 +12,7 @@ from training.losses import (
     paper_mask_loss,
     slice_loss,
 )
-from training.truth import UNKNOWN, UNKNOWN_LEVEL
+from training.fitting.truth import UNKNOWN, UNKNOWN_LEVEL
 
 
 def levels_truth() -> np.ndarray:

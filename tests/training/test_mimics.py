@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from training.mimics import Mimics, random_mimics
-from training.shapes import Points, Spot, ellipsoid
-from training.vertebrae import vertebra
+from training.synthesis.mimics import Mimics, random_mimics
+from training.synthesis.shapes import Points, Spot, ellipsoid
+from training.synthesis.vertebrae import vertebra
 
 
 def points() -> Points:

@@ -20,17 +20,17 @@ from tests.training.scripted_predictor import (
     stack,
     study,
 )
-from training import measure as measuring
-from training import synthetic_sets
-from training.bootstrap import Estimate
-from training.commands_evaluate import evaluate as command
-from training.cord_sets import CordEvaluation, CordScan, judge_scan
-from training.evaluate import StudySet, evaluate
-from training.figures import Share
-from training.measure import DataSets, measure
-from training.model_card import BEGIN, END, CardError, Measured, main_values, measured_text, write_card
-from training.real_sets import RealVolume, judge_real
-from training.tables import estimate_text, markdown_table, share_text
+from training.commands.evaluate import evaluate as command
+from training.evaluation import measure as measuring
+from training.evaluation import synthetic_sets
+from training.evaluation.bootstrap import Estimate
+from training.evaluation.cord_sets import CordEvaluation, CordScan, judge_scan
+from training.evaluation.evaluate import StudySet, evaluate
+from training.evaluation.figures import Share
+from training.evaluation.measure import DataSets, measure
+from training.evaluation.model_card import BEGIN, END, CardError, Measured, main_values, measured_text, write_card
+from training.evaluation.real_sets import RealVolume, judge_real
+from training.evaluation.tables import estimate_text, markdown_table, share_text
 
 CARD = PROJECT / "model" / "MODEL_CARD.md"
 

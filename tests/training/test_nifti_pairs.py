@@ -20,11 +20,11 @@ from tests.training.trees import (
     write_totalsegmentator,
     write_verse,
 )
-from training.data_sets import DataSetKind, DataSourceConfig, open_data_set
-from training.nifti import open_nifti
-from training.nifti_pairs import NiftiDataSet, NiftiLayout
-from training.phantom_series import all_orientations
-from training.studies import DataSetError
+from training.datasets.data_sets import DataSetKind, DataSourceConfig, open_data_set
+from training.datasets.nifti import open_nifti
+from training.datasets.nifti_pairs import NiftiDataSet, NiftiLayout
+from training.datasets.studies import DataSetError
+from training.synthesis.phantom_series import all_orientations
 
 KEY = "sub-verse004"
 STUDY = TreeStudy(KEY, small_anatomy(3))

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from tests.conftest import PROJECT
 from training.__main__ import main
-from training.recipes import Recipe
+from training.fitting.recipes import Recipe
 
 TEXT = (PROJECT / "training" / "PAPER.md").read_text(encoding="utf-8")
 FILES = sorted(set(re.findall(r"`((?:model/)?\w+\.py)`", TEXT)))

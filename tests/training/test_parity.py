@@ -12,16 +12,16 @@ from model.bundle import load_bundle
 from model.findings import Vertebra
 from model.predictor import Prediction, Predictor
 from model.preprocess import sagittal_stack
-from training.augment import Contrast
-from training.crop_sampler import crop_images, read_shard
-from training.dicom_volume import read_ct
-from training.phantom import PhantomConfig, make_phantom
-from training.phantom_options import Geometry, SeriesOptions
-from training.phantom_series import write_series
-from training.prepare import prepare
-from training.prepare_config import PrepareConfig
-from training.prepared import Prepared, Split, read_field, read_prepared
-from training.studies import LabeledStudy, LabeledVolume
+from training.datasets.dicom_volume import read_ct
+from training.datasets.studies import LabeledStudy, LabeledVolume
+from training.fitting.crop_sampler import crop_images, read_shard
+from training.preparation.prepare import prepare
+from training.preparation.prepare_config import PrepareConfig
+from training.preparation.prepared import Prepared, Split, read_field, read_prepared
+from training.synthesis.augment import Contrast
+from training.synthesis.phantom import PhantomConfig, make_phantom
+from training.synthesis.phantom_options import Geometry, SeriesOptions
+from training.synthesis.phantom_series import write_series
 
 
 @dataclass(frozen=True)

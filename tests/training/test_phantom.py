@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from model.findings import Vertebra
 from tests.training.made_once import demo_study
-from training.augment import Contrast
-from training.phantom import Phantom, PhantomConfig, make_phantom
+from training.synthesis.augment import Contrast
+from training.synthesis.phantom import Phantom, PhantomConfig, make_phantom
 
 COARSE = (2.0, 2.0, 2.0)
 

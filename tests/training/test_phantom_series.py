@@ -7,8 +7,8 @@ import pydicom
 import pytest
 
 from tests.peers import dciodvfy
-from training.phantom_encoding import EncodingError, TransferSyntax
-from training.phantom_series import (
+from training.synthesis.phantom_encoding import EncodingError, TransferSyntax
+from training.synthesis.phantom_series import (
     Encoding,
     Geometry,
     Identity,

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.posture import random_column, rotation
+from training.synthesis.posture import random_column, rotation
 
 
 @given(seed=st.integers(0, 2**31))

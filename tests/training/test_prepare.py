@@ -14,17 +14,17 @@ from model.preprocess import PreprocessConfig
 from model.preprocess import prepare as serve
 from tests.training.prepared_necks import Necks, dies_of_the_third, neck, neck_study, six_necks
 from tests.training.trees import SmallAnatomy, TreeStudy, rsna_uid, write_rsna
-from training.commands_prepare import prepare as command
+from training.commands.prepare import prepare as command
 from training.config import load_config
-from training.crop_sampler import read_shard
-from training.data_sets import DataSetKind, DataSourceConfig, open_data_set
-from training.prepare import PROBLEMS_FILE, prepare
-from training.prepare_check import Estimate, require_room
-from training.prepare_config import PrepareConfig
-from training.prepare_plan import make_plan
-from training.prepared import Split, read_field, read_prepared
-from training.split_file import SPLIT_FILE
-from training.studies import DataSetError
+from training.datasets.data_sets import DataSetKind, DataSourceConfig, open_data_set
+from training.datasets.studies import DataSetError
+from training.fitting.crop_sampler import read_shard
+from training.preparation.prepare import PROBLEMS_FILE, prepare
+from training.preparation.prepare_check import Estimate, require_room
+from training.preparation.prepare_config import PrepareConfig
+from training.preparation.prepare_plan import make_plan
+from training.preparation.prepared import Split, read_field, read_prepared
+from training.preparation.split_file import SPLIT_FILE
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import pytest
 from model.crops import CropConfig
 from model.findings import Vertebra
 from model.preprocess import PreprocessConfig
-from training import prepared
-from training.prepared import PreparedStudy, Split, read_prepared, study_name
-from training.studies import DataSetError, LabeledStudy
+from training.datasets.studies import DataSetError, LabeledStudy
+from training.preparation import prepared
+from training.preparation.prepared import PreparedStudy, Split, read_prepared, study_name
 
 
 def study(key: str, split: Split = Split.TRAIN) -> PreparedStudy:

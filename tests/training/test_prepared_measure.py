@@ -11,13 +11,13 @@ from model.errors import UnusableVolume
 from model.findings import Vertebra
 from tests.training.prepared_phantoms import BarDataSet, key_of, prepare_bars
 from tests.training.scripted_predictor import POINTS, ScriptedAnswer, ScriptedPredictor, findings_of, stack
-from training.evaluate_run import run_prepared
-from training.evaluation import Refused
-from training.prepared import Split, write_study
-from training.prepared_measure import PreparedSplit, measure_prepared
-from training.result_log import ResultLog
-from training.studies import DataSetError
-from training.worst_cases import Gallery
+from training.datasets.studies import DataSetError
+from training.evaluation.evaluate_run import run_prepared
+from training.evaluation.evaluation import Refused
+from training.evaluation.prepared_measure import PreparedSplit, measure_prepared
+from training.evaluation.result_log import ResultLog
+from training.evaluation.worst_cases import Gallery
+from training.preparation.prepared import Split, write_study
 
 BUNDLE = SimpleNamespace(
     name="scripted", version="1", sha256="a" * 64,

@@ -15,9 +15,9 @@ from tests.training.scripted_predictor import (
     perfect,
     stack,
 )
-from training.cord_sets import ScanError, in_order, judge_scan, measure_cords, read_scan, read_scans
-from training.judging import judge
-from training.real_sets import (
+from training.evaluation.cord_sets import ScanError, in_order, judge_scan, measure_cords, read_scan, read_scans
+from training.evaluation.judging import judge
+from training.evaluation.real_sets import (
     RealVolume,
     SetUnavailable,
     bone_shares,
@@ -27,7 +27,7 @@ from training.real_sets import (
     read_head,
     read_neck,
 )
-from training.semisynthetic_sets import broken_set, checked_labels
+from training.evaluation.semisynthetic_sets import broken_set, checked_labels
 
 
 def known(levels=tuple(Vertebra)[:3]) -> RealVolume:

@@ -17,17 +17,17 @@ from model.network import build_unet
 from model.network_config import Encoder, NetworkConfig, compact_config, network_of
 from tests.conftest import PROJECT
 from tests.training.prepared_folders import small_prepared
-from training.batches import CropData, LevelData
-from training.crop_sampler import SampleConfig
-from training.dataset import SliceConfig
-from training.export import weights_bytes
-from training.fit import _begin as begin
-from training.fit import compile_levels, compiled_fractures, compiled_levels, fit_levels
-from training.fit_config import FitConfig, FitSettings, Precision, job_of, learning_rate
-from training.loop import Training
-from training.loop import _begin as begin_training
-from training.recipes import Recipe, freeze_encoder, phases_of
-from training.release import trained_levels
+from training.fitting.batches import CropData, LevelData
+from training.fitting.crop_sampler import SampleConfig
+from training.fitting.dataset import SliceConfig
+from training.fitting.export import weights_bytes
+from training.fitting.fit import _begin as begin
+from training.fitting.fit import compile_levels, compiled_fractures, compiled_levels, fit_levels
+from training.fitting.fit_config import FitConfig, FitSettings, Precision, job_of, learning_rate
+from training.fitting.loop import Training
+from training.fitting.loop import _begin as begin_training
+from training.fitting.recipes import Recipe, freeze_encoder, phases_of
+from training.fitting.release import trained_levels
 
 
 @pytest.fixture(scope="module")

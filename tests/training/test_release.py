@@ -14,16 +14,16 @@ from model.network_config import Encoder, network_of
 from model.predictor import Predictor
 from model.preprocess import PreprocessConfig, prepare
 from tests.training.prepared_folders import small_prepared
-from training import prepared as folders
 from training.__main__ import main
-from training.batches import CropData, LevelData, level_files
-from training.crop_sampler import SampleConfig, crop_images, stored_crops
-from training.dataset import SliceConfig
-from training.fit import fit_fractures, fit_levels
-from training.fit_config import FitConfig
-from training.prepared import Split, read_field, read_prepared
-from training.provenance import split_sha256
-from training.release import calibrated, crop_scores, limits_of, trained_fractures, trained_levels
+from training.fitting.batches import CropData, LevelData, level_files
+from training.fitting.crop_sampler import SampleConfig, crop_images, stored_crops
+from training.fitting.dataset import SliceConfig
+from training.fitting.fit import fit_fractures, fit_levels
+from training.fitting.fit_config import FitConfig
+from training.fitting.provenance import split_sha256
+from training.fitting.release import calibrated, crop_scores, limits_of, trained_fractures, trained_levels
+from training.preparation import prepared as folders
+from training.preparation.prepared import Split, read_field, read_prepared
 
 STORED = 5e-3
 """How far an answer (0..1) of kernels that are stored as float16 (11 bits, 5e-4) may lie from that of float32 ones.

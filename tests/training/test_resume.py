@@ -23,12 +23,12 @@ from tests.conftest import PROJECT
 from tests.training.prepared_folders import small_prepared
 from tests.training.scripted_batches import bad_batch, plain_batch, steep_batch
 from training.__main__ import main
-from training.batches import LevelData
-from training.checkpoint import Checkpoints, RunState, TrainingStopped, changed
-from training.curves import draw_curves, read_metrics
-from training.feed import Batch
-from training.fit_config import FitConfig
-from training.loop import Training, recorded, train
+from training.fitting.batches import LevelData
+from training.fitting.checkpoint import Checkpoints, RunState, TrainingStopped, changed
+from training.fitting.curves import draw_curves, read_metrics
+from training.fitting.feed import Batch
+from training.fitting.fit_config import FitConfig
+from training.fitting.loop import Training, recorded, train
 
 
 def weights_of(path: Path) -> dict[str, np.ndarray]:

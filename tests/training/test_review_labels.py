@@ -17,9 +17,9 @@ from tests.dicom_node import edits
 from tests.training.dicom_trees import Results, analyzed, write_reviewed
 from tests.training.trees import TreeStudy, small_anatomy
 from tests.worker.scripted import boxes, workplace, write_boxes
-from training.data_sets import DataSetKind, DataSourceConfig, open_data_set
-from training.review_labels import ReviewDataSet
-from training.studies import DataSetError
+from training.datasets.data_sets import DataSetKind, DataSourceConfig, open_data_set
+from training.datasets.review_labels import ReviewDataSet
+from training.datasets.studies import DataSetError
 from worker.records import ResultObject, Review
 from worker.review_export import export_reviews
 from worker.reviewing import ReviewReader

@@ -17,10 +17,10 @@ from tests.training.trees import (
     write_rsna,
     write_table,
 )
-from training.data_sets import DataSetKind, DataSourceConfig, open_data_set
-from training.phantom_series import TransferSyntax
-from training.rsna import RsnaDataSet
-from training.studies import DataSetError
+from training.datasets.data_sets import DataSetKind, DataSourceConfig, open_data_set
+from training.datasets.rsna import RsnaDataSet
+from training.datasets.studies import DataSetError
+from training.synthesis.phantom_series import TransferSyntax
 
 KEY = rsna_uid(101)
 C3_BOX = TreeBox(8, (8, 16), (20, 30))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from model.findings import Vertebra
-from training.rsna_loss import Exam, constant_rsna_loss, rsna_figures, rsna_loss
+from training.evaluation.rsna_loss import Exam, constant_rsna_loss, rsna_figures, rsna_loss
 
 PREVALENCE = (0.072, 0.142, 0.036, 0.054, 0.080, 0.137, 0.195)
 """Of C1 .. C7 in the 2,019 training studies of the challenge; 961 of the studies have a fracture."""

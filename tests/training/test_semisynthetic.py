@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from model.findings import Vertebra
-from training.fractures import KINDS, FractureKind
-from training.phantom import PhantomConfig, make_phantom
-from training.semisynthetic import insert_fracture
+from training.synthesis.fractures import KINDS, FractureKind
+from training.synthesis.phantom import PhantomConfig, make_phantom
+from training.synthesis.semisynthetic import insert_fracture
 
 
 @pytest.fixture(scope="module")

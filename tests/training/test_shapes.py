@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.shapes import Points, Spot, capsule, chain, ellipsoid, tube, union, without
+from training.synthesis.shapes import Points, Spot, capsule, chain, ellipsoid, tube, union, without
 
 
 def at(w: float, v: float, u: float) -> Points:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from model.findings import Vertebra
-from training.prepared import UNFINISHED, Split
-from training.split import SplitStudy, assign, check_classes, class_of, missing_levels
-from training.split_file import SPLIT_FILE, read_split, write_split
-from training.studies import DataSetError
+from training.datasets.studies import DataSetError
+from training.preparation.prepared import UNFINISHED, Split
+from training.preparation.split import SplitStudy, assign, check_classes, class_of, missing_levels
+from training.preparation.split_file import SPLIT_FILE, read_split, write_split
 
 SHARES = {Split.TRAIN: 0.7, Split.VALIDATION: 0.15, Split.TEST: 0.15}
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from training.stored_arrays import StoredArrays
-from training.studies import DataSetError
+from training.datasets.studies import DataSetError
+from training.fitting.stored_arrays import StoredArrays
 
 
 def test_arrays_are_as_they_were_written_whatever_their_order(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from training.surface import surface_distance
+from training.evaluation.surface import surface_distance
 
 SPACING_MM = (1.0, 0.5, 0.8)
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from training.anatomy import Grid, Tissue
-from training.outside import fill_collar, fill_shoulders
-from training.shapes import Points, Spot, ellipsoid
-from training.surroundings import Body, Curve, fill_tissues, nodded, skull
+from training.synthesis.anatomy import Grid, Tissue
+from training.synthesis.outside import fill_collar, fill_shoulders
+from training.synthesis.shapes import Points, Spot, ellipsoid
+from training.synthesis.surroundings import Body, Curve, fill_tissues, nodded, skull
 
 GRID = Grid.centred((110, 96, 90), (2.0, 2.0, 2.0), (-110.0, -100.0, -90.0))
 ENDS = Spot(-52.0, 0.0, 0.0), Spot(54.0, 0.0, 0.0)

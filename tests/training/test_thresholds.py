@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.thresholds import Goal, decisions
+from training.evaluation.thresholds import Goal, decisions
 
 
 def made(count, seed=6):

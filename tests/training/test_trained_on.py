@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from tests.training.prepared_phantoms import BarDataSet, prepare_bars
-from training.prepared import Split
-from training.provenance import data_record
-from training.trained_on import doubts, trained_on, training_data
+from training.evaluation.trained_on import doubts, trained_on, training_data
+from training.fitting.provenance import data_record
+from training.preparation.prepared import Split
 
 
 @pytest.fixture

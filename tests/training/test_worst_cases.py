@@ -15,9 +15,9 @@ from tests.training.scripted_predictor import (
     stack,
     study,
 )
-from training.evaluate import StudySet, evaluate
-from training.judging import judge, judge_refused
-from training.worst_cases import Mistake, WorstPainter, worst_cases
+from training.evaluation.evaluate import StudySet, evaluate
+from training.evaluation.judging import judge, judge_refused
+from training.evaluation.worst_cases import Mistake, WorstPainter, worst_cases
 
 
 def answer_with(phantom, probabilities) -> ScriptedAnswer:

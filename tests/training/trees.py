@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from model.findings import Vertebra
-from training.phantom_series import Encoding, Geometry, Identity, SeriesOptions, TransferSyntax, make_series
+from training.synthesis.phantom_series import Encoding, Geometry, Identity, SeriesOptions, TransferSyntax, make_series
 
 LOWEST = 8
 """T1, which data sets number and training leaves out."""

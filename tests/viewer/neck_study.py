@@ -13,10 +13,10 @@ from dicom_node.result_context import ResultContext
 from dicom_node.results import ResultKind, build_results
 from model.findings import Vertebra
 from tests.dicom_node.necks import ALL_LEVELS, ANALYZED_AT, DEVICE, findings_of
-from training.augment import Contrast
-from training.fractures import FractureKind
-from training.phantom import Phantom, PhantomConfig, make_phantom
-from training.phantom_series import write_series
+from training.synthesis.augment import Contrast
+from training.synthesis.fractures import FractureKind
+from training.synthesis.phantom import Phantom, PhantomConfig, make_phantom
+from training.synthesis.phantom_series import write_series
 
 BROKEN = Vertebra.C5
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.peers import PostgreSQL
 from tests.worker.scripted import Workplace, workplace, write_boxes
-from training.phantom_series import Identity, SeriesOptions
+from training.synthesis.phantom_series import Identity, SeriesOptions
 from worker.database import Database, migrate
 
 

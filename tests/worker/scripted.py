@@ -32,7 +32,7 @@ from dicom_node.spool import Spool
 from model.bundle import Bundle
 from model.findings import StudyFindings, Vertebra, VertebraFinding
 from tests.dicom_node.commitment_scp import CommitmentScp
-from training.phantom_series import SeriesOptions, write_series
+from training.synthesis.phantom_series import SeriesOptions, write_series
 from worker import studies
 from worker.analysis import StudyAnalyzer
 from worker.commitments import reports_into

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 
 from tests.worker.console_client import PASSWORD, ROLES, ROOT, Browser, Console, console
 from tests.worker.scripted import Workplace, analyzed, workplace
-from training.phantom_series import Identity, SeriesOptions
+from training.synthesis.phantom_series import Identity, SeriesOptions
 from worker.console import access
 from worker.console.app import make_app
 from worker.console_records import Act, AuditEntry, Role, UserSession

@@ -14,7 +14,7 @@ from dicom_node.views import LESION_RGB
 from model.bundle import Bundle
 from model.findings import Vertebra
 from tests.worker.scripted import FakeBundle, ReadsTheBoxes, write_boxes
-from training.phantom_series import Geometry, SeriesOptions
+from training.synthesis.phantom_series import Geometry, SeriesOptions
 from worker.pipeline import Analysis, AnalysisTools, Stages, analyze_files
 
 

@@ -29,7 +29,7 @@ from model.findings import Limitation, StudyFindings, Vertebra, VertebraFinding
 from model.quality import limitations_of
 from tests.dicom_node.necks import coded, content
 from tests.worker.scripted import SPACING_MM, BoxPrediction, FakeBundle, boxes
-from training.phantom_series import Geometry, SeriesOptions, write_series
+from training.synthesis.phantom_series import Geometry, SeriesOptions, write_series
 from worker.pipeline import Analysis, AnalysisTools, Stages, analyze_files
 
 Spacing = tuple[float, float, float]

@@ -160,7 +160,7 @@ def test_sizes_have_units_of_1024(text: str, expected: int):
 def test_settings_are_the_only_reader_of_the_environment():
     """Only process entry points may *pass on* ``os.environ`` whole; nobody else looks a CSPINE_ variable up in it.
 
-    ``training/determinism.py`` adds to flags of JAX that it finds there.
+    ``training/fitting/determinism.py`` adds to flags of JAX that it finds there.
     """
     readers = set()
     for package in PACKAGES:
@@ -171,4 +171,4 @@ def test_settings_are_the_only_reader_of_the_environment():
                 asked = isinstance(node, ast.Call) and ast.unparse(node.func) == "os.environ.get"
                 if getter or (looked_up and isinstance(node.ctx, ast.Load)) or asked:
                     readers.add(path.relative_to(PROJECT).as_posix())
-    assert readers <= {"worker/settings.py", "training/determinism.py"}
+    assert readers <= {"worker/settings.py", "training/fitting/determinism.py"}

@@ -13,8 +13,8 @@ from sqlalchemy import select
 
 from tests.dicom_node.small_series import SPACING_MM, small_hu, write
 from tests.worker.scripted import Workplace, workplace
-from training.phantom_options import Identity
-from training.phantom_series import SeriesOptions, make_series
+from training.synthesis.phantom_options import Identity
+from training.synthesis.phantom_series import SeriesOptions, make_series
 from worker import waiting
 from worker.cli import main
 from worker.queries import StudyView, find_study, retry_study

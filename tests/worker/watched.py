@@ -18,7 +18,7 @@ from dicom_node.spool import Spool
 from tests.dicom_node.commitment_scp import CommitmentScp, Way
 from tests.dicom_node.tiny_reviews import make_document
 from tests.worker.scripted import ScriptedPacs, Workplace, analyzed, write_boxes
-from training.phantom_series import Identity, SeriesOptions
+from training.synthesis.phantom_series import Identity, SeriesOptions
 from worker.counters import Pending
 from worker.database import GroupCommitWriter
 from worker.destinations import CommitmentMode, Destination

@@ -1,0 +1,1 @@
+"""Training: batches, recipes, losses, the loop with its checkpoints, comparison of networks, export of a bundle."""

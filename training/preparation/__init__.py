@@ -1,0 +1,1 @@
+"""From data sets to a prepared folder: cleaning, crops, split, leakage checks."""
