@@ -62,7 +62,7 @@ def test_processes_end_when_the_trainer_is_killed(tmp_path):
     """They hold the write end of the child's standard output too: it closes when the last of them is gone."""
     program = (
         "from functools import partial\nfrom tests.training.test_feed import made, plain_batch\n"
-        "from training.feed import Feed\nimport os, signal\n"
+        "from training.fitting.feed import Feed\nimport os, signal\n"
         "if __name__ == '__main__':\n"
         "    feed = Feed(partial(made, plain_batch), 2)\n    next(iter(feed))\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

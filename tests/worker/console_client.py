@@ -1,5 +1,6 @@
 """The console as a browser and as a script meet it: the real application behind the real server, on a free port."""
 
+import contextlib
 import http.client
 import json
 import re
@@ -76,7 +77,8 @@ class Browser:
             sent.setdefault("Content-Type", "application/x-www-form-urlencoded")
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            connection.request(method, path, body, sent)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused by its head: the answer is there
+                connection.request(method, path, body, sent)
             response = connection.getresponse()
             answer = Answer(response.status, response.headers, response.read())
             for value in response.headers.get_all("Set-Cookie") or []:
@@ -146,7 +148,8 @@ def console(place: Workplace, settings: Settings | None = None, *, users: bool =
             add_users(services)
         yield Console(server.effective_port, services)
     finally:
-        server.trigger.pull_trigger(lambda: close_all(server._map, ignore_all=True))  # in the thread that serves
+        with contextlib.suppress(OSError):  # that thread may have closed the trigger while it is still being pulled
+            server.trigger.pull_trigger(lambda: close_all(server._map, ignore_all=True))  # in the thread that serves
         thread.join(10)
         server.task_dispatcher.shutdown()
 

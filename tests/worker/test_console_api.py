@@ -93,7 +93,7 @@ def test_the_document_names_every_endpoint_of_programs_and_no_other(failed):
     rules = make_app(running.services).url_map.iter_rules()
     of_people = ("auth.", "account.", "static", "studies.start")
     served = {
-        f"{method} {re.sub(r'<int:(study_id|result_id)>', lambda m: m[1].removesuffix('_id').upper(), rule.rule)}"
+        f"{method} {re.sub('<int:([a-z]+)_id>', lambda m: m[1].upper(), rule.rule)}"
         for rule in rules
         if not rule.endpoint.startswith(of_people)
         for method in rule.methods & {"GET", "POST"}
