@@ -3,6 +3,7 @@
 No page names a patient or a study. They are for programs of the site: bound to loopback unless set otherwise.
 """
 
+import contextlib
 import json
 import logging
 import socket
@@ -86,7 +87,8 @@ class HealthServer:
         """Serve no more."""
         server, self._server = self._server, None
         if server is not None and self._thread is not None:
-            server.trigger.pull_trigger(lambda: _close(server))  # in its own thread, which waits on the sockets
+            with contextlib.suppress(OSError):  # its thread, awake for another reason, may have closed all of it already
+                server.trigger.pull_trigger(lambda: _close(server))  # in its own thread, which waits on the sockets
             self._thread.join(5)
             server.task_dispatcher.shutdown()
 
