@@ -87,7 +87,7 @@ class HealthServer:
         """Serve no more."""
         server, self._server = self._server, None
         if server is not None and self._thread is not None:
-            with contextlib.suppress(OSError):  # its thread, awake for another reason, may have closed all of it already
+            with contextlib.suppress(OSError):  # its thread, awake by chance, may have closed all of it
                 server.trigger.pull_trigger(lambda: _close(server))  # in its own thread, which waits on the sockets
             self._thread.join(5)
             server.task_dispatcher.shutdown()
