@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy import func, select
@@ -59,6 +59,16 @@ class EventView:
         """One line of text."""
         move = f"{self.old_state or ''} -> {self.new_state}" if self.new_state not in {None, self.old_state} else ""
         return f"{self.after_seconds:8.1f} s  {self.kind:<17} {move:<24} {self.detail}".rstrip()
+
+    def as_json(self) -> dict[str, object]:
+        """Plain JSON values."""
+        return {
+            "at": self.at.isoformat(),
+            "after_seconds": self.after_seconds,
+            "kind": self.kind,
+            "state": self.new_state,
+            "detail": self.detail,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,20 +158,8 @@ class StudyView:
             **self.line.as_json(),
             "rule": self.rule,
             "next_step": self.next_step,
-            "events": [
-                {"at": event.at.isoformat(), "kind": event.kind, "state": event.new_state, "detail": event.detail}
-                for event in self.events
-            ],
-            "series": [
-                {
-                    "series_instance_uid": series.series_instance_uid,
-                    "modality": series.modality,
-                    "instances": series.instances,
-                    "chosen": series.chosen,
-                    "verdict": series.verdict,
-                }
-                for series in self.series
-            ],
+            "events": [event.as_json() for event in self.events],
+            "series": [asdict(series) for series in self.series],
             "findings": self.findings,
             "results": [
                 {

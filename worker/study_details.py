@@ -1,7 +1,7 @@
 """One study in full, for its page: where it is and why, what every destination has of it, what readers said of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -178,26 +178,8 @@ class StudyDetails:
             "not_before": _text(self.row.not_before),
             "what_happened": None if explanation is None else explanation.sentence,
             "next_step": None if explanation is None else explanation.next_step,
-            "events": [
-                {
-                    "at": event.at.isoformat(),
-                    "after_seconds": event.after_seconds,
-                    "kind": event.kind,
-                    "state": event.new_state,
-                    "detail": event.detail,
-                }
-                for event in self.events
-            ],
-            "series": [
-                {
-                    "series_instance_uid": series.series_instance_uid,
-                    "modality": series.modality,
-                    "instances": series.instances,
-                    "chosen": series.chosen,
-                    "verdict": series.verdict,
-                }
-                for series in self.series
-            ],
+            "events": [event.as_json() for event in self.events],
+            "series": [asdict(series) for series in self.series],
             "runs": [run.as_json() for run in self.runs],
             "commitments": [commitment.as_json() for commitment in self.commitments],
             "reviews": [review.as_json() for review in self.reviews],
